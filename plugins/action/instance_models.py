@@ -73,8 +73,8 @@ class ActionModule(WithLibraries):
             time.sleep(min(LONGEST_PAUSE, max(SHORTEST_PAUSE, SHARE * (time.monotonic() - begin))))
             told = self._low_level_execute_command("cat %s 2>/dev/null" % paths.FETCH_PROGRESS, sudoable=True)
             record = read(told.get("stdout") or "")
-            for line in progress.lines(record, time.monotonic()):
-                display.display(line)
+            for line in progress.lines(record, time.monotonic()) if not self._task.no_log else ():
+                display.display(line, stderr=True)  # the callback's results are standard output
             runs = bool(record["pid"]) and self._runs(record["pid"])
             ran = runs or ran
             if runs and not record["finished"] and time.monotonic() - asked < ASK_SECONDS:

@@ -13,7 +13,11 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.on_controller impo
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.lines import MOST_LINES, bounded
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.shown import NothingToShow, Shown, shown
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import Style, drawing, drawn, without_colour
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.terminal import print_lines, terminal_style
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.terminal import (
+    is_data,
+    print_lines,
+    terminal_style,
+)
 
 #: A callback that prints the results of this action itself.
 _FLEET = "gpufleet.ollama.fleet"
@@ -36,7 +40,7 @@ class ActionModule(OnController):
         found = shown(dict(options, check_mode=self._task.check_mode), style, self._host_name)
         is_fleet = C.config.get_config_value("DEFAULT_STDOUT_CALLBACK") == _FLEET
         if not is_fleet and not self._task.no_log:
-            print_lines(display, style, found.lines)
+            print_lines(display, style, found.lines, stderr=is_data())
         result = _result(found, style)
         if is_fleet:
             result["drawing"] = {name: drawing(getattr(found, name)[:MOST_LINES]) for name in ("lines", "short")}

@@ -45,7 +45,7 @@ options:
       - The server sees no GPU, listens on a free port of the loopback address, deletes no unfinished downloads, and is
         the unit C(ollama-fetch.service), which exists only meanwhile. Interrupted downloads go on where they stopped,
         also after the server or the host was killed.
-      - The progress of downloads is shown on the controller.
+      - The progress of downloads is shown on the controller, on standard error, and not with C(no_log).
     type: dict
     suboptions:
       release:

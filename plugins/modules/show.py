@@ -12,7 +12,8 @@ short_description: Show a plan, changes or evidence in the terminal
 version_added: "1.0.0"
 description:
   - Prints what modules of this collection returned as lines for people, for the width of the terminal, with every
-    stdout callback. The callback P(gpufleet.ollama.fleet#callback) decides itself how much of it is printed.
+    stdout callback. The callback P(gpufleet.ollama.fleet#callback) decides itself how much of it is printed. With a
+    callback whose standard output is JSON (C(json), C(jsonl)), the lines go to standard error.
   - Give one of O(plan), O(difference), O(evidence), O(switch), O(switched), O(diagnosis) and O(text). O(plan) and
     O(applied) may stand beside the others.
   - Control characters in what a host has answered are printed as escapes such as C(\\x1b).

@@ -32,7 +32,8 @@ class LoadsModels(WithLibraries):
     LIBRARIES = (REQUESTS, NVML)
 
     def _run_module(self, task_vars: dict[str, Any] | None, wrap_async: bool = False) -> dict[str, Any]:
-        if wrap_async or self._task.check_mode:  # in the background nobody waits; in check mode nothing is loaded
+        # In the background nobody waits, in check mode nothing is loaded, and a task may be secret.
+        if wrap_async or self._task.check_mode or self._task.no_log:
             return super()._run_module(task_vars, wrap_async)
         with self._shown():
             return super()._run_module(task_vars)
@@ -59,4 +60,5 @@ class LoadsModels(WithLibraries):
                 told = self._low_level_execute_command("cat %s 2>/dev/null" % paths.LOAD_PROGRESS, sudoable=False)
                 for text in progress.sentences(read(told.get("stdout") or ""), time.monotonic()):
                     if not ended.is_set():
-                        print_lines(display, style, sentence(style, text, first="%s: " % self._host_name, rest="  "))
+                        lines = sentence(style, text, first="%s: " % self._host_name, rest="  ")
+                        print_lines(display, style, lines, stderr=True)  # the callback's results are standard output

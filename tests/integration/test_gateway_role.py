@@ -51,16 +51,54 @@ def trusts(name, authority="/tmp/first.pem"):
     return "Verify return code: 0" in told
 
 
+def hashed(pattern):
+    """Files of the gateway on c whose names have a hash."""
+    return on("c", "sh", "-c", "ls /etc/ollama-gateway | grep -E '^%s-[0-9a-f]{12}[.]' || true" % pattern).split()
+
+
 def test_other_names_get_a_certificate_that_clients_trust_already(site):
     on("c", "cp", "/etc/ollama-gateway/self-signed.pem", "/tmp/first.pem")
+    (first,) = hashed("self-signed")
     assert trusts("c") and not trusts("llm.example")
     pid = on("c", "systemctl", "show", "-P", "MainPID", "ollama-gateway")
     gateway(site, "-e", json.dumps({"ollama_gateway_host_names": ["llm.example"]}))
     wait_until(lambda: trusts("llm.example"), "the gateway has a certificate for its new name")
     assert on("c", "systemctl", "show", "-P", "MainPID", "ollama-gateway") == pid
+    (second,) = hashed("self-signed")
+    assert first != second, "the certificate of the former names is gone"
     gateway(site)
+    assert hashed("self-signed") == [first]
     wait_until(lambda: trusts("c") and not trusts("llm.example"), "the gateway has the certificate of before")
     assert on("c", "stat", "-c", "%A %U", "/etc/ollama-gateway/self-signed.key").split() == ["-rw-------", "root"]
+
+
+def test_an_authority_of_which_half_is_there_is_made_anew(site):
+    """As a run leaves it that is stopped in between. Key and certificate belong together afterwards."""
+    for half in ("key", "pem"):
+        on("c", "sh", "-c", "cd /etc/ollama-gateway && openssl ecparam -name prime256v1 -genkey -out self-signed.key")
+        on("c", "rm", "/etc/ollama-gateway/self-signed." + ("pem" if half == "key" else "key"))
+        gateway(site)
+        keys = [
+            on("c", "openssl", *command, "-in", "/etc/ollama-gateway/self-signed." + ending)
+            for ending, command in (("key", ("pkey", "-pubout")), ("pem", ("x509", "-noout", "-pubkey")))
+        ]
+        assert keys[0] == keys[1]
+        wait_until(lambda: trusts("c", "/etc/ollama-gateway/self-signed.pem"), "clients trust the new authority")
+        assert len(hashed("self-signed")) == 1
+    assert on("c", "sh", "-c", "ls /etc/ollama-gateway | grep '[.]new$' || true") == ""
+    on("c", "cp", "/etc/ollama-gateway/self-signed.pem", "/tmp/first.pem")
+
+
+def test_files_of_former_configurations_are_gone(site):
+    """A key that is not valid any more among them."""
+    before = hashed("keys")
+    key = {"name": "late", "key": "0123456789abcdef0123456789abcdef"}
+    gateway(site, "-e", json.dumps({"ollama_gateway_keys": [key]}))
+    during = hashed("keys")
+    assert during and during != before
+    gateway(site)
+    assert hashed("keys") == before
+    assert "changed=0" in gateway(site).output
 
 
 def test_a_given_certificate_stays_as_it_is(site):

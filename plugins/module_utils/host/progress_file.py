@@ -7,18 +7,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import threading
 import time
 from typing import Dict
 
 _SECONDS = 0.5  # at least between two writes
+_ENTER = 0o055  # for group and others: files in the directory with secrets have modes of their own
 
 
 class ProgressFile:
     """A file with the progress of models. It is only informative, so errors while it is written are ignored.
 
     Its content: `pid` of the module, `finished`, and `models` as {name: entry} with the last progress. Every user may
-    read it. Several threads may write it.
+    read it, whatever the umask. Several threads may write it.
 
     Args:
         path: of the file.
@@ -54,8 +56,17 @@ class ProgressFile:
         draft = self._path + ".new"
         content = {"pid": os.getpid(), "finished": finished, "models": self._models}
         with contextlib.suppress(OSError):
-            os.makedirs(os.path.dirname(draft), 0o755, exist_ok=True)
+            _open_directory(os.path.dirname(draft))
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
             with os.fdopen(os.open(draft, flags, 0o644), "w") as stream:
+                os.fchmod(stream.fileno(), 0o644)  # the umask has no say
                 json.dump(content, stream)
             os.rename(draft, self._path)
+
+
+def _open_directory(path: str) -> None:
+    """Make a directory that everybody may enter and nobody else may write to; one that is there may be another's."""
+    os.makedirs(path, 0o755, exist_ok=True)
+    mode = stat.S_IMODE(os.stat(path).st_mode)
+    if mode & _ENTER != _ENTER:
+        os.chmod(path, mode | _ENTER)

@@ -46,8 +46,9 @@ def role_files(
     Returns:
         dict: `files`, everything that the configurations refer to and their drafts; `configurations`, haproxy.cfg and
         keepalived.conf themselves; `packages` of the distribution, and `programs` by which they are recognised;
-        `certificate` {path, names} that the host makes, names "" where it makes none; `shares_address`, whether there
-        is a keepalived.conf; `not_reached`, a sentence about each GPU host that cannot be reached.
+        `certificate` {path, names} that the host makes, names "" where it makes none; `in_use`, the paths of all of
+        these, so that others whose names have a hash can be removed; `shares_address`, whether there is a
+        keepalived.conf; `not_reached`, a sentence about each GPU host that cannot be reached.
 
     Raises:
         GatewayError: see inputs.gateway, host_facts.known and certificate.certificate.
@@ -68,17 +69,19 @@ def role_files(
     *others, configuration = files(gateway(settings, there.hosts, tls.path), texts["lua"])
     beside.append(File(ENDPOINTS, remembered(there.hosts)))
     of_address, shared_configuration = _of_address(shared, texts)
+    entries = [
+        {"path": DIRECTORY, "state": "directory", "owner": "root", "group": GROUP, "mode": "0750"},
+        {"path": UNIT_FILE, "content": texts["unit"], "owner": "root", "group": "root", "mode": "0644"},
+        *(_entry(file) for file in (*beside, *others, File(DRAFT, configuration.content))),
+        *of_address,
+    ]
     return {
-        "files": [
-            {"path": DIRECTORY, "state": "directory", "owner": "root", "group": GROUP, "mode": "0750"},
-            {"path": UNIT_FILE, "content": texts["unit"], "owner": "root", "group": "root", "mode": "0644"},
-            *(_entry(file) for file in (*beside, *others, File(DRAFT, configuration.content))),
-            *of_address,
-        ],
+        "files": entries,
         "configurations": [_entry(File(CONFIGURATION, configuration.content)), shared_configuration],
         "packages": list(programs),
         "programs": list(programs.values()),
         "certificate": {"path": tls.path or "", "names": tls.names},
+        "in_use": [*(entry["path"] for entry in entries if entry.get("state") != "absent"), tls.path or ""],
         "shares_address": shared is not None,
         "not_reached": list(there.not_reached),
     }

@@ -118,12 +118,14 @@ def _switch(options: dict[str, Any], style: Style, host: str) -> Shown:
     verb = "Would switch" if options.get("check_mode") else "Switching"
     title = line(Span("%s %s on %s: " % (verb, switch.get("title"), host), "title"))
     why = switch.get("why") or []
+    counted = [line(*title, "%d %s" % (len(why), "change" if len(why) == 1 else "changes"))]
+    # The list of changes has said it, in check mode a moment ago.
+    short = [] if options.get("check_mode") else counted
+    if not style.details:
+        return Shown(counted, short)
     lines = [title]
     for text in why:
         lines += sentence(style, text, first="  ", rest="    ")
-    count = "%d %s" % (len(why), "change" if len(why) == 1 else "changes")
-    # In check mode the list of changes has said it.
-    short = [] if options.get("check_mode") else [line(*title, count)]
     return Shown(lines, short)
 
 

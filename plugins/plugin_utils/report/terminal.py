@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from ansible import constants as C
 from ansible.utils.color import ANSIBLE_COLOR
 from ansible.utils.display import Display
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.lines import bounded
@@ -51,6 +52,13 @@ def _is_unicode() -> bool:
 
 
 _WIDTH, _UNICODE = _width(), _is_unicode()
+#: Callbacks that write data to standard output, by the last part of their names (ansible.posix.jsonl).
+_DATA = ("json", "jsonl")
+
+
+def is_data() -> bool:
+    """Return whether standard output is data for another program: then lines for people belong to standard error."""
+    return str(C.config.get_config_value("DEFAULT_STDOUT_CALLBACK")).rpartition(".")[2] in _DATA
 
 
 def terminal_style(details: bool = False) -> Style:

@@ -27,6 +27,7 @@ class Host(instance_models.ActionModule):
             check_mode=False,
             async_val=0,
             action="gpufleet.ollama.instance_models",
+            no_log=False,
         )
         shell = SimpleNamespace(set_option=self.options.__setitem__, get_option=self.options.get)
         self._connection = SimpleNamespace(_shell=shell)
@@ -73,7 +74,12 @@ def _clock(monkeypatch):
 @pytest.fixture(autouse=True)
 def _screen(monkeypatch):
     shown = []
-    monkeypatch.setattr(instance_models, "Display", lambda: SimpleNamespace(display=shown.append))
+
+    def display(text, stderr=False):
+        assert stderr, "standard output belongs to the callback"
+        shown.append(text)
+
+    monkeypatch.setattr(instance_models, "Display", lambda: SimpleNamespace(display=display))
     return shown
 
 
@@ -88,6 +94,12 @@ def test_the_progress_is_shown_and_the_result_is_the_modules(_screen):
     assert len(_screen) == 2 and _screen[0].startswith("node1: tiny 10 % of 10.0 GiB")
     assert host.asked[0] == (True, instance_models.LIMIT, "/run/ollama-multigpu/jobs")
     assert host.asked[-1] == "cleanup" and host._task.async_val == 0 and host.options["async_dir"][0] == "~"
+
+
+def test_of_a_secret_task_nothing_is_shown(_screen):
+    host = Host([record(GIB), record(5 * GIB, finished=True)], [GOES_ON, dict(DONE)])
+    host._task.no_log = True
+    assert not host._run_module({})["failed"] and not _screen
 
 
 def test_a_module_that_runs_is_looked_at_and_seldom_asked(clock):

@@ -31,7 +31,7 @@ class Host(loads_models.LoadsModels):
     """An action whose module ends when the test says so; `looks` are the commands beside it."""
 
     def __init__(self, broken=False):
-        self._task = SimpleNamespace(check_mode=False, action="gpufleet.ollama.placement_check", args={})
+        self._task = SimpleNamespace(check_mode=False, no_log=False, action="gpufleet.ollama.placement_check", args={})
         self._connection = Connection()
         self._connection.first = self._connection
         self._host_name, self.broken, self.looks, self.seconds = "node1", broken, [], iter(range(0, 10000, 5))
@@ -56,9 +56,12 @@ def _screen(monkeypatch):
 
     monkeypatch.setattr(WithLibraries, "_run_module", module)
     monkeypatch.setattr(loads_models, "PAUSE", 0.01)
-    monkeypatch.setattr(
-        loads_models, "Display", lambda: SimpleNamespace(display=lambda text, **_how: shown.append(text))
-    )
+
+    def display(text, stderr=False, screen_only=False, log_only=False):
+        assert stderr or log_only, "standard output belongs to the callback"
+        shown.append(text)
+
+    monkeypatch.setattr(loads_models, "Display", lambda: SimpleNamespace(display=display))
     return shown
 
 
@@ -89,12 +92,12 @@ def test_a_look_that_fails_changes_nothing(screen):
     assert not screen and len(host.looks) == 1
 
 
-@pytest.mark.parametrize("check_mode, wrap_async", [(True, False), (False, True)])
-def test_nothing_is_looked_at_where_nothing_is_loaded_or_nobody_waits(check_mode, wrap_async, monkeypatch):
+@pytest.mark.parametrize("check_mode, no_log, wrap_async", [(1, 0, 0), (0, 1, 0), (0, 0, 1)])
+def test_nothing_is_looked_at_where_nothing_is_loaded_or_may_be_shown(check_mode, no_log, wrap_async, monkeypatch):
     host, begun = Host(), []
-    host._task.check_mode = check_mode
-    monkeypatch.setattr(host, "_shown", lambda: begun.append(True) or contextlib.nullcontext())
-    assert host._run_module({}, wrap_async) == RESULT and not begun
-    host._task.check_mode = False
+    host._task.check_mode, host._task.no_log = bool(check_mode), bool(no_log)
     host.ends.set()
+    monkeypatch.setattr(host, "_shown", lambda: begun.append(True) or contextlib.nullcontext())
+    assert host._run_module({}, bool(wrap_async)) == RESULT and not begun
+    host._task.check_mode = host._task.no_log = False
     assert host._run_module({}) == RESULT and begun

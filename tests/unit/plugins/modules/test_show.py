@@ -21,10 +21,8 @@ def test_the_module_itself_prints_nothing():
     assert answer["failed"] and "on the controller" in answer["msg"]
 
 
-@pytest.fixture(scope="module")
-def played(tmp_path_factory):
-    """The output of one run in check mode: a plan with a name that is an escape sequence, and a task with no_log."""
-    home = tmp_path_factory.mktemp("show")
+def play(home, **environment):
+    """A run in check mode: a plan with a name that is an escape sequence, and a task with no_log."""
     collections = next(
         path for path in sys.path if (pathlib.Path(path) / "ansible_collections" / "gpufleet" / "ollama").exists()
     )
@@ -37,9 +35,10 @@ def played(tmp_path_factory):
         {"ansible.builtin.assert": {"that": ["shown.lines | length > 5", "shown.overview.feasible"]}},
     ]
     (home / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    given = dict(os.environ, ANSIBLE_COLLECTIONS_PATH=collections, ANSIBLE_HOME=str(home), ANSIBLE_NOCOLOR="1")
     done = subprocess.run(
         [str(pathlib.Path(sys.executable).parent / "ansible-playbook"), "-i", "192.0.2.1,", "play.yml", "--check"],
-        env=dict(os.environ, ANSIBLE_COLLECTIONS_PATH=collections, ANSIBLE_HOME=str(home), ANSIBLE_NOCOLOR="1"),
+        env=dict(given, **environment),
         cwd=home,
         capture_output=True,
         text=True,
@@ -47,7 +46,32 @@ def played(tmp_path_factory):
         timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    """The output of one run."""
+    return play(tmp_path_factory.mktemp("show")).stdout
+
+
+#: A callback whose standard output is data, as that of ansible.posix.
+JSON_CALLBACK = """
+import json
+from ansible.plugins.callback import CallbackBase
+class CallbackModule(CallbackBase):
+    CALLBACK_TYPE, CALLBACK_NAME = "stdout", "json"
+    def v2_playbook_on_stats(self, stats):
+        self._display.display(json.dumps({"hosts": sorted(stats.processed)}))
+"""
+
+
+def test_what_another_program_reads_on_standard_output_stays_what_it_is(tmp_path):
+    (tmp_path / "callbacks").mkdir()
+    (tmp_path / "callbacks" / "json.py").write_text(JSON_CALLBACK)
+    done = play(tmp_path, ANSIBLE_STDOUT_CALLBACK="json", ANSIBLE_CALLBACK_PLUGINS=str(tmp_path / "callbacks"))
+    assert json.loads(done.stdout) == {"hosts": ["192.0.2.1"]}
+    assert "Plan for Ollama 0.32.15 on 192.0.2.1: feasible" in done.stderr and "geheim" not in done.stderr
 
 
 def test_lines_are_printed_as_lines(played):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 
+import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.progress_file import ProgressFile
 
 
@@ -26,3 +27,17 @@ def test_it_says_how_far_models_are_and_when_it_ends(tmp_path):
 def test_what_keeps_it_from_being_written_is_ignored(tmp_path):
     (tmp_path / "file").write_text("")
     ProgressFile(str(tmp_path / "file" / "fetch.json")).finish()
+
+
+@pytest.mark.parametrize("directory_is_there", [False, True])
+def test_a_strict_umask_does_not_hide_it(tmp_path, directory_is_there):
+    path = tmp_path / "run" / "fetch.json"
+    before = os.umask(0o077)
+    try:
+        if directory_is_there:  # as another file of the directory has made it
+            path.parent.mkdir()
+        ProgressFile(str(path))
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert path.parent.stat().st_mode & 0o777 == 0o755

@@ -75,6 +75,13 @@ def test_certificates():
     assert own["packages"] == ["haproxy", "openssl"]
 
 
+def test_what_is_in_use_is_all_that_the_configuration_names():
+    made = role_files(settings(tls="self_signed"), ONE, TEXTS)
+    assert made["certificate"]["path"] in made["in_use"] and "/etc/ollama-gateway/keepalived.conf" not in made["in_use"]
+    named = set(re.findall(r"/etc/ollama-gateway/[\w.-]+", haproxy_of(made)["content"]))
+    assert len(named) > 2 and named <= set(made["in_use"]), named - set(made["in_use"])
+
+
 def test_a_shared_address_has_a_service_of_its_own():
     given = settings(listen_address="0.0.0.0", acknowledged=["tls"], keys=[{"name": "a", "key": KEY}])
     shared = {"address": "192.0.2.10/24", "interface": "eth0"}

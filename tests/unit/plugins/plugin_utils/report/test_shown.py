@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.shown import NothingToShow, shown
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import Style, columns_of, drawn
@@ -96,11 +98,14 @@ def test_what_is_not_proven_is_said():
 
 
 def test_a_switch_and_its_end():
-    lines, short, _overview = both(switch={"title": "gpu0", "why": ["Restart instance gpu0: why not."]})
+    given = {"switch": {"title": "gpu0", "why": ["Restart instance gpu0: why not."]}}
+    detailed = dataclasses.replace(STYLE, details=True)
+    lines = drawn(detailed, shown(given, detailed, "gpu-a").lines)
     assert lines == ["Switching gpu0 on gpu-a:", "  Restart instance gpu0: why not."]
-    assert short == ["Switching gpu0 on gpu-a: 1 change"]
-    checked = both(switch={"title": "gpu0", "why": ["x."]}, check_mode=True)
-    assert checked[:2] == (["Would switch gpu0 on gpu-a:", "  x."], [])
+    lines, short, _overview = both(**given)
+    assert lines == short == ["Switching gpu0 on gpu-a: 1 change"], "the list of changes has said the rest"
+    checked = both(**given, check_mode=True)
+    assert checked[:2] == (["Would switch gpu0 on gpu-a: 1 change"], [])
     ended = both(switched={"seconds_without_answer": {"gpu0": 3.2}})[0]
     assert (
         " ".join(" ".join(ended).split())

@@ -95,13 +95,13 @@ def test_hosts_are_upgraded_the_canary_first(site):
             "ansible-playbook -i inventory.yml gpufleet.ollama.site -e ollama_multigpu_version=0.32.15 --check --diff"
         )
     for outcome in (told, checked):
-        assert "Release: Ollama %s takes the place of %s." % (NEW, OLD) in outcome.text
+        assert "Release: Ollama %s replaces %s." % (NEW, OLD) in outcome.text
     upgraded = site.play_shown(
         "ansible-playbook -i inventory.yml gpufleet.ollama.upgrade -e ollama_multigpu_version=0.32.15"
         " -e ollama_multigpu_canary=gpu-a.example.org",
         replaced={"gpu-a.example.org": "b"},
     )
-    assert "Release: Ollama %s takes the place of %s." % (NEW, OLD) in upgraded.text
+    assert "Release: Ollama %s replaces %s." % (NEW, OLD) in upgraded.text
     batches = upgraded.output.split("PLAY [")[2:]
     assert [sorted(host for host in "ab" if "[%s]" % host in batch) for batch in batches][:2] == [["b"], ["a"]]
     for host in "ab":

@@ -15,41 +15,45 @@ from ..common.service_variables import Version
 # What does the same on all releases, or changes within the releases of one module of rules:
 # variable -> ((first version, what it does), ...), newest first.
 COMMON = {
-    "CUDA_VISIBLE_DEVICES": (((0, 0, 0), "only these GPUs exist for the service; it does not ask for a split"),),
+    "CUDA_VISIBLE_DEVICES": (((0, 0, 0), "the service sees only these GPUs; this does not request a split"),),
     "OLLAMA_CONTEXT_LENGTH": (
         (
             (0, 15, 5),
-            "context of models that name none; unset it follows the memory of all visible GPUs "
+            "context of models without num_ctx; if unset, it depends on the memory of all visible GPUs "
             "(4096, 32768 or 262144 tokens)",
         ),
-        ((0, 6, 7), "context of models that name none; unset it is 4096 tokens"),
-        ((0, 0, 0), "context of models that name none; unset it is 2048 tokens"),
+        ((0, 6, 7), "context of models without num_ctx; if unset, 4096 tokens"),
+        ((0, 0, 0), "context of models without num_ctx; if unset, 2048 tokens"),
     ),
     "OLLAMA_NUM_PARALLEL": (
-        ((0, 10, 0), "slots of a model, each with a KV cache of its own; unset it is 1"),
-        ((0, 6, 7), "slots of a model, each with a KV cache of its own; unset it is 2 where that fits, else 1"),
-        ((0, 0, 0), "slots of a model, each with a KV cache of its own; unset it is 4 where that fits, else 1"),
+        ((0, 10, 0), "slots of each model, each slot with its own KV cache; if unset, 1"),
+        ((0, 6, 7), "slots of each model, each slot with its own KV cache; if unset, 2 if this fits, else 1"),
+        ((0, 0, 0), "slots of each model, each slot with its own KV cache; if unset, 4 if this fits, else 1"),
     ),
     "OLLAMA_MAX_LOADED_MODELS": (
-        ((0, 0, 0), "models of the whole server, not of a GPU; unset it is 3 times the number of GPUs"),
+        ((0, 0, 0), "loaded models of the whole server, not of a GPU; if unset, 3 times the number of GPUs"),
     ),
     "OLLAMA_FLASH_ATTENTION": (
-        ((0, 30, 0), "on or off for every model; unset llama.cpp decides, and it is off on GPUs without it"),
+        (
+            (0, 30, 0),
+            "on or off for every model; if unset, llama.cpp decides, and it is off on GPUs that do not support it",
+        ),
         (
             (0, 13, 4),
-            "on or off for every model that can; unset it is on for what this release lists on Ollama's own engine, "
-            "and llama.cpp decides itself",
+            "on or off for every model that supports it; if unset, on Ollama's own engine it is on for the "
+            "architectures that this release lists, and llama.cpp decides itself",
         ),
         (
             (0, 12, 4),
-            "on or off for every model that can; unset it is on for the architectures that this release lists",
+            "on or off for every model that supports it; if unset, it is on for the architectures that this release "
+            "lists",
         ),
-        ((0, 11, 8), "on for every model that can; gpt-oss has it anyway, and 0 does not switch that off"),
-        ((0, 0, 0), "on for every model that can; off where it is not set"),
+        ((0, 11, 8), "on for every model that supports it; gpt-oss always uses it, also with 0"),
+        ((0, 0, 0), "on for every model that supports it; off if unset"),
     ),
     "OLLAMA_VULKAN": (
-        ((0, 30, 0), "on unless set to 0: a GPU that CUDA_VISIBLE_DEVICES hides comes back through Vulkan"),
-        ((0, 12, 11), "Vulkan GPUs are used where it is 1"),
+        ((0, 30, 0), "on unless set to 0: Vulkan can use GPUs that CUDA_VISIBLE_DEVICES hides"),
+        ((0, 12, 11), "1 uses Vulkan GPUs"),
     ),
     "OLLAMA_NEW_ENGINE": (
         ((0, 5, 12), "models that Ollama's own engine supports run on it, which changes how layers are distributed"),
@@ -57,7 +61,7 @@ COMMON = {
     "LLAMA_ARG_FIT": (
         (
             (0, 30, 0),
-            "off switches llama.cpp's own fitting off: layers are distributed by free memory, whether they fit or not",
+            "off turns llama.cpp's own fitting off: layers are distributed by free memory, even if they do not fit",
         ),
     ),
 }

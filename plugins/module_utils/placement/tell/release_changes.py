@@ -41,7 +41,7 @@ def release_changes(given: CheckedRequest, fitting: Fitting, environments: Seque
     if old is None or old.numbers == new.numbers and old.version == new.version:
         return []
     return [
-        "Ollama %s takes the place of %s." % (new.version, old.version),
+        "Ollama %s replaces %s." % (new.version, old.version),
         *_engine(old, new),
         *_gpus(given, old, new),
         *_faults(old, new),
@@ -64,7 +64,7 @@ def _engine(old: Release, new: Release) -> Iterator[str]:
     elif new.reads_engine_variables:
         builds = [limits.build(one.numbers) if one.numbers <= engine_table.NEWEST_READ else None for one in (old, new)]
         if None in builds:
-            yield "Which build of llama.cpp its engine is made from is not known here."
+            yield "The build of llama.cpp in its engine is unknown."
         elif builds[0] != builds[1]:
             yield "Its engine is llama.cpp %s instead of %s." % (builds[1], builds[0])
 
@@ -75,7 +75,7 @@ def _gpus(given: CheckedRequest, old: Release, new: Release) -> Iterator[str]:
     for gpu in given.gpus:
         refused = old.refused_gpu(gpu.compute_capability, driver, library)
         if refused:
-            yield "It uses GPU %s, which the release before left out: %s." % (gpu.uuid, refused.reason)
+            yield "It uses GPU %s, which the former release did not use: %s." % (gpu.uuid, refused.reason)
             continue
         names = [release.gpu_libraries(gpu.compute_capability, driver, library)[:1] for release in (old, new)]
         if all(names) and names[0] != names[1]:
@@ -100,26 +100,26 @@ def _gpus(given: CheckedRequest, old: Release, new: Release) -> Iterator[str]:
 
 def _faults(old: Release, new: Release) -> Iterator[str]:
     if archives.allowed(new.version) and not archives.allowed(old.version):
-        yield "It closes holes that the release before has: %s." % archives.OLDEST_ALLOWED_REASON
+        yield "It fixes vulnerabilities of the former release: %s." % archives.OLDEST_ALLOWED_REASON
     before, after = ({fault["name"]: fault for fault in release.faults()} for release in (old, new))
     for name in sorted(set(after) - set(before)):
-        yield "It has a known fault that the release before does not have: %s; %s." % (
+        yield "It has a known bug that the former release does not have: %s; %s." % (
             after[name]["text"],
             after[name]["remedy"],
         )
     for name in sorted(set(before) - set(after)):
-        yield "It does not have a known fault of the release before: %s." % before[name]["text"]
+        yield "It does not have this known bug of the former release: %s." % before[name]["text"]
 
 
 def _settings(environments: Sequence[dict[str, str]], old: Release, new: Release) -> Iterator[str]:
     for name in sorted({name for environment in environments for name in environment}):
         effects = [release.effects.get(name) for release in (old, new)]
         if effects[0] != effects[1]:
-            yield "%s does otherwise: %s; before: %s." % (name, effects[1] or "unknown", effects[0] or "unknown")
+            yield "%s has another effect: %s; before: %s." % (name, effects[1] or "unknown", effects[0] or "unknown")
 
 
 def _model(given: CheckedRequest, fitting: Fitting, wanted: Wanted, old: Release) -> Iterator[str]:
-    """What becomes of a model that is loaded without settings, and what its engine does otherwise."""
+    """What changes for a model that is loaded without settings, and in its engine."""
     new = fitting.release
     seen = tuple(gpu.for_release(fitting.seen_bytes(gpu, gpu.available_bytes)) for gpu in given.gpus)
     request = LoadRequest(wanted.facts, seen, inherited.own_options(wanted.facts.parameters), system=fitting.system)

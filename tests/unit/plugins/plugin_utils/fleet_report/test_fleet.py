@@ -169,7 +169,7 @@ def test_a_gpu_that_only_nvml_lists_is_in_the_report():
 def test_settings_are_told_once_for_each_release():
     report = report_of(a=variables(), b=variables(), c=unreachable())
     assert list(report.settings) == ["0.32.15"]
-    assert "KV cache of its own" in report.settings["0.32.15"]["OLLAMA_NUM_PARALLEL"]
+    assert "its own KV cache" in report.settings["0.32.15"]["OLLAMA_NUM_PARALLEL"]
 
 
 def test_the_worst_come_first():

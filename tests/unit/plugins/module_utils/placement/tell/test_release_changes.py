@@ -42,14 +42,14 @@ def test_a_release_that_is_no_number_is_passed_over():
 
 def test_the_build_of_the_engine():
     assert changes("0.32.10", "0.32.14") == [
-        "Ollama 0.32.14 takes the place of 0.32.10.",
+        "Ollama 0.32.14 replaces 0.32.10.",
         "Its engine is llama.cpp b10434 instead of b10380.",
     ]
-    assert changes("0.32.15", "0.33.0") == ["Ollama 0.33.0 takes the place of 0.32.15."]
+    assert changes("0.32.15", "0.33.0") == ["Ollama 0.33.0 replaces 0.32.15."]
 
 
 def test_a_release_that_nobody_has_read():
-    assert changes("0.32.15", "0.40.0")[1] == "Which build of llama.cpp its engine is made from is not known here."
+    assert changes("0.32.15", "0.40.0")[1] == "The build of llama.cpp in its engine is unknown."
     entries = [wanted("llama3.1-8b")]
     (warning,) = [text for text in make_plan(TWO_A6000, entries, "0.40.0")["warnings"] if "is newer" in text]
     for words in (
@@ -69,23 +69,24 @@ def test_a_release_that_nobody_has_read():
 def test_another_engine_with_other_faults_and_settings():
     found = changes("0.14.0", "0.32.15")
     assert "Its engine is llama-server instead of ollama runner." in found
-    assert any("It has a known fault that the release before does not have" in one for one in found)
-    assert any("It does not have a known fault of the release before" in one for one in found)
-    assert any(one.startswith("It closes holes that the release before has: CVE-") for one in found)
-    assert any(one.startswith("OLLAMA_CONTEXT_LENGTH does otherwise: ") and "4096 tokens" in one for one in found)
+    assert any("It has a known bug that the former release does not have" in one for one in found)
+    assert any("It does not have this known bug of the former release" in one for one in found)
+    assert any(one.startswith("It fixes vulnerabilities of the former release: CVE-") for one in found)
+    assert any(one.startswith("OLLAMA_CONTEXT_LENGTH has another effect: ") and "4096 tokens" in one for one in found)
     (alone,) = [one for one in found if one.startswith("Without the settings of the plan, llama3.1-8b")]
     assert "the context length 131072 instead of 4096" in alone and "the batch 2048 instead of 512" in alone
 
 
 def test_a_downgrade_is_told_in_the_same_way():
     found = changes("0.32.15", "0.31.2")
-    assert found[0] == "Ollama 0.31.2 takes the place of 0.32.15." and not any("closes holes" in one for one in found)
+    assert found[0] == "Ollama 0.31.2 replaces 0.32.15." and not any("fixes vulnerabilities" in one for one in found)
 
 
 def test_a_setting_of_the_user_that_acts_otherwise():
     found = changes("0.13.0", "0.32.15", environment={"OLLAMA_FLASH_ATTENTION": "1"})
     assert any(
-        one.startswith("OLLAMA_FLASH_ATTENTION does otherwise: on or off for every model; unset") for one in found
+        one.startswith("OLLAMA_FLASH_ATTENTION has another effect: on or off for every model; if unset")
+        for one in found
     )
 
 
@@ -102,7 +103,7 @@ def test_a_gpu_that_only_one_of_them_uses():
     inventory = of_gpus("10.0", "570.10")  # B200: CUDA 12 has it from 0.32.2 on, CUDA 13 needs driver 580
     found = changes("0.31.2", "0.32.15", inventory)
     uuid = TWO_A6000["gpus"][0]["uuid"]
-    assert any(one.startswith("It uses GPU %s, which the release before left out: " % uuid) for one in found)
+    assert any(one.startswith("It uses GPU %s, which the former release did not use: " % uuid) for one in found)
     back = changes("0.32.15", "0.31.2", inventory)
     assert any(one.startswith("It does not use GPU %s any more: " % uuid) for one in back)
 

@@ -179,8 +179,13 @@ host:
       description:
         - What the firewall of the host says, with C(program) (that of nftables, null if there is none), C(loaded) (what
           names the rules of the collection in the kernel, empty if they were changed, null if there are none),
-          C(active) and C(enabled) (of the unit that loads them) and C(managers) (V(ufw) and V(firewalld), as far as
-          they are in force).
+          C(active) and C(enabled) (of the unit that loads them), C(places) and C(problem) (why the places are not
+          known, or null).
+        - C(places) are those of ufw and firewalld in which the ports of the instances are opened, with C(manager),
+          C(zone) (empty for ufw), C(lasting) (whether it is what a reboot brings), C(active) (whether the manager is in
+          force), C(opens) (the versions of IP that are opened there), C(own) (the openings of
+          M(gpufleet.ollama.firewall_openings), with C(network) and C(ports)) and C(held) (rules of others for the same
+          network and ports).
       type: dict
     drop_ins:
       description: Drop-ins that change the units of the instances, with C(path) and C(unit). The collection writes
@@ -254,7 +259,7 @@ host:
         {same_file_system: true, owned: true, models: [], problems: [], notes: []}
     check_timer: {active: false, enabled: false}
     metrics_directory: ""
-    firewall: {program: /usr/sbin/nft, loaded: null, active: false, enabled: false, managers: []}
+    firewall: {program: /usr/sbin/nft, loaded: null, active: false, enabled: false, places: [], problem: null}
     drop_ins: []
     files:
       /usr/local/bin/ollama:

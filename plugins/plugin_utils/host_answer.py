@@ -28,6 +28,7 @@ RESULTS: dict[str, dict[str, tuple[type, bool]]] = {
     "benchmark_info": {"benchmark": (dict, True)},
     "benchmark_untouched": {"benchmark": (dict, True)},
     "diagnosis_info": {"findings": (list, True), "looked_at": (list, True), "lines": (list, True)},
+    "firewall_openings": {"opened": (list, True), "closed": (list, True)},
     "gateway_drain": {"servers": (list, True), "under_way": (int, True)},
     "gpu_facts": {"ansible_facts": (dict, True)},
     "host_info": {"host": (dict, True), "kept_plan": (dict, False), "secrets": (dict, False)},

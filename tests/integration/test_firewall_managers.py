@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Rules of who may connect beside ufw: what it refuses stays refused until it is told as the role says, and nothing
-that it does, or fails to do, opens what the role closes."""
+"""Rules of who may connect beside ufw and firewalld: the role lets the listed clients through there, and takes away
+its own rules alone. Nothing that these do, or fail to do, opens what the role closes."""
 
 from __future__ import annotations
 
-import re
-import shlex
+import dataclasses
 
 import pytest
 
@@ -17,15 +16,54 @@ from tests.rig.waiting import wait_until
 
 pytestmark = [pytest.mark.hosts, pytest.mark.full]
 
-#: manager: (what switches it on, off, and what makes it load its rules anew).
+#: Networks that are listed beside the hosts of the test, and for which an administrator has rules of ufw already.
+ALLOWED, DENIED, OF_IPV6 = "198.51.100.0/24", "203.0.113.0/24", "2001:db8:7::/64"
+RULE = 'rule family="ipv4" source address="198.51.100.0/24" port port="11434" protocol="tcp" accept'
+
+
+@dataclasses.dataclass(frozen=True)
+class Manager:
+    """How a manager is switched on and off, what an administrator has in it (`theirs`), what lists that (`listing`),
+    what loads its rules anew, what takes the opening of the role for an address away (`spoil`), and what is done before
+    the role is removed: it is, where the manager runs and where it does not."""
+
+    on: str
+    off: str
+    theirs: str
+    listing: str
+    anew: tuple[str, ...]
+    spoil: str
+    at_removal: str
+
+
 MANAGERS = {
-    "ufw": (
-        "ufw --force enable; systemctl enable --now ufw",
-        "ufw --force disable; ufw --force reset",
-        ["ufw reload", *("systemctl %s ufw" % verb for verb in ("restart", "stop", "start"))],
-    )
+    "ufw": Manager(
+        on="ufw --force enable; systemctl enable --now ufw",
+        off="ufw --force disable; ufw --force reset",
+        theirs="ufw allow 22/tcp; ufw allow from 192.0.2.9 to any port 80,443 proto tcp comment others;"
+        f"ufw allow proto tcp from {ALLOWED} to any port 11434:11435;"
+        f"ufw deny proto tcp from {DENIED} to any port 11434:11435",
+        listing="ufw show added; ufw status",
+        anew=("ufw reload", *("systemctl %s ufw" % verb for verb in ("restart", "stop", "start"))),
+        spoil="ufw delete allow proto tcp from %s to any port 11434:11435",
+        at_removal="ufw status",
+    ),
+    "firewalld": Manager(
+        on="systemctl enable --now firewalld; firewall-cmd --state",
+        off="systemctl disable --now firewalld",
+        # A reload would lose the last port. In a zone of sources that refuses everything, nobody is let through.
+        theirs="firewall-cmd --permanent --add-port=9090/tcp; firewall-cmd --add-port=9090/tcp --add-port=8080/tcp;"
+        f"firewall-cmd --add-rich-rule='{RULE}'; firewall-cmd --permanent --add-rich-rule='{RULE}';"
+        "firewall-cmd --zone=home --add-source=192.0.2.0/25; firewall-cmd --zone=drop --add-source=192.0.2.66;"
+        "firewall-cmd --permanent --zone=home --add-source=192.0.2.0/25",
+        listing="firewall-cmd --list-all-zones; firewall-cmd --permanent --list-all-zones",
+        anew=("firewall-cmd --reload", *("systemctl %s firewalld" % verb for verb in ("restart", "stop", "start"))),
+        spoil='firewall-cmd --zone=public --remove-rich-rule=\'rule priority="11434" family="ipv4" '
+        'source address="%s" port port="11434-11435" protocol="tcp" accept\'',
+        at_removal="systemctl stop firewalld",
+    ),
 }
-CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], 11434), 2)"
+CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)"
 
 
 def address_of(host):
@@ -33,9 +71,10 @@ def address_of(host):
     return on(host, "hostname", "-I").split()[0]
 
 
-def connects(host, address=None):
+def connects(host, address=None, port=11434):
     """Whether a host can connect to the instance."""
-    command = ["exec", fleet.container_name(SET, host), "python3", "-c", CONNECT, address or address_of("served")]
+    target = (address or address_of("served"), str(port))
+    command = ["exec", fleet.container_name(SET, host), "python3", "-c", CONNECT, *target]
     return podman(*command, check=False).returncode == 0
 
 
@@ -57,68 +96,104 @@ def _site(podman_hosts, collections, tmp_path_factory):
         fleet.down(SET)
 
 
-def play(site, *friends):
-    """Apply a list of hosts that may connect."""
+def listed(site, *friends, port=11434):
+    """List hosts that may connect, beside networks in which nobody is."""
     site.inventory(
         {"served": {}},
         ollama_multigpu_models=[{"name": "tiny", "insecure": True}],
         ollama_multigpu_listen_address="0.0.0.0",
-        ollama_multigpu_allow_from=[address_of(host) for host in friends],
+        ollama_multigpu_base_port=port,
+        ollama_multigpu_allow_from=[*(address_of(host) for host in friends), ALLOWED, DENIED, OF_IPV6],
     )
+
+
+def play(site, *friends, port=11434):
+    """Apply a list of hosts that may connect."""
+    listed(site, *friends, port=port)
     return site.play("site")
 
 
-def commands(outcome, manager):
-    """What the run says that has to be told to a manager."""
-    found = re.search(
-        r"%s manages the firewall of the host.*?If it refuses the clients: (.+?)\.(?=\s|$)" % manager, outcome.text
-    )
-    assert found, outcome.output
-    return found.group(1).split("; ")
+def changed(site, *arguments):
+    """How many tasks of a run change something."""
+    return site.play("site", *arguments).counts["served"]["changed"]
 
 
-@pytest.mark.parametrize("manager", MANAGERS)
-def test_rules_beside_a_manager(site, manager):
-    on_, off, anew = MANAGERS[manager]
-    served(on_)
-    applied = play(site, "friend")
-    assert connects("served", "127.0.0.1") and not connects("friend") and not connects("other")
-    for command in commands(applied, manager):
-        assert shlex.split(command)[0] in ("ufw", "firewall-cmd")
+@pytest.mark.parametrize("name", MANAGERS)
+def test_rules_beside_a_manager(site, name):
+    manager = MANAGERS[name]
+    served(manager.on)
+    served(manager.theirs)
+    theirs = served(manager.listing)
+    listed(site, "friend")
+    predicted = site.play("site", "--check", "--diff")
+    assert "+%s: %s to port 11434-11435" % (name, address_of("friend")) in predicted.text
+    assert served(manager.listing) == theirs
+    play(site, "friend")
+    assert connects("served", "127.0.0.1") and connects("friend") and not connects("other")
+    assert OF_IPV6 in served(manager.listing)
+    assert name != "firewalld" or "11434" not in served("firewall-cmd --zone=drop --list-all")
+    assert changed(site) == 0
+
+    _spoiled(site, manager)
+    _lists(site, manager)
+    assert set(theirs.splitlines()) <= set(served(manager.listing).splitlines())
+    for command in manager.anew:
         served(command)
-    assert connects("friend") and not connects("other")
-    assert site.play("site").counts["served"]["changed"] == 0
+        assert not connects("other"), command
+    assert connects("friend") and changed(site) == 0
+    _ports(site, manager)
+    _reboots(name)
+    served(manager.at_removal)
+    site.play("remove")
+    assert "ollama" not in served("nft list ruleset")
+    served(manager.on)
+    served(manager.theirs)  # what does not last is gone since the manager was started anew
+    assert served(manager.listing) == theirs
+    served(manager.off)
 
-    # A longer list opens nothing that the manager refuses, and a shorter one closes what the manager lets through.
-    longer = play(site, "friend", "other")
-    assert connects("friend") and not connects("other")
-    for command in commands(longer, manager):
-        served(command)
+
+def _spoiled(site, manager):
+    """What somebody takes away is a change, and comes back."""
+    served(manager.spoil % address_of("friend"))
+    assert not connects("friend")
+    assert changed(site, "--check") == 1 and not connects("friend")
+    assert changed(site) == 1 and connects("friend")
+    assert changed(site) == 0
+
+
+def _lists(site, manager):
+    """A longer list lets more through, and a shorter one leaves nothing of that."""
+    play(site, "friend", "other")
     assert connects("friend") and connects("other")
     play(site, "friend")
     assert connects("friend") and not connects("other")
-    for command in anew:
-        served(command)
-        assert not connects("other"), command
-    assert connects("friend")
-
-    _reboots(manager)
-    site.play("remove")
-    assert "ollama" not in served("nft list ruleset")
-    assert "Status: active" in served("ufw status")
-    served(off)
+    assert address_of("other") not in served(manager.listing)
 
 
-def _reboots(manager):
+def _ports(site, manager):
+    """Other ports are opened, and those of before no more; the way back is the same."""
+    before = served(manager.listing)
+    play(site, "friend", port=11500)
+    assert connects("friend", port=11500) and not connects("other", port=11500)
+    now = served(manager.listing)
+    assert "11500" in now and OF_IPV6 in now and "11434-11500" not in now and address_of("friend") in now
+    assert changed(site) == 0
+    listed(site, "friend")
+    site.play("rollback")
+    assert connects("friend") and not connects("other")
+    assert served(manager.listing) == before
+
+
+def _reboots(name):
     """At boot, both are in force before the instance listens; and ours is where the manager is not."""
     fleet.reboot(SET, "served")
     wait_until(lambda: connects("served", "127.0.0.1"), "the instance starts")
-    wait_until(lambda: served("systemctl is-active " + manager, expect=None).strip() == "active", manager)
+    wait_until(lambda: served("systemctl is-active " + name, expect=None).strip() == "active", name)
     assert connects("friend") and not connects("other")
-    before = "systemctl show -P Before %s.service" % manager
+    before = "systemctl show -P Before %s.service" % name
     assert "network-pre.target" in served(before), "the manager comes before the network"
-    served("systemctl mask " + manager)
+    served("systemctl mask " + name)
     fleet.reboot(SET, "served")
     wait_until(lambda: connects("served", "127.0.0.1"), "the instance starts")
     assert connects("friend") and not connects("other")
-    served("systemctl unmask %s; systemctl start %s" % (manager, manager))
+    served("systemctl unmask %s; systemctl start %s" % (name, name))

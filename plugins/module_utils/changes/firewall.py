@@ -4,17 +4,17 @@
 
 The table only closes: what another table of the host refuses stays refused. A packet that any base chain drops is
 dropped, whatever the others say (nft(8), Verdict statements), so that neither ufw nor firewalld opens what is closed
-here.
+here. Where these refuse the clients, openings.py lets them through.
 """
 
 from __future__ import annotations
 
 from typing import Any, Iterable, Mapping, Sequence
 
-from ..common import addresses, networks, paths
+from ..common import addresses, paths
 from ..common.firewall_rules import Firewall
 from ..common.managed import MANAGED
-from . import order
+from . import openings, order
 from .files import difference, is_absent
 from .schema import Change, ManagedFile
 from .wanted_files import root_file
@@ -49,13 +49,6 @@ ExecReload=-@nft@ -f @rules@
 ExecStopPost=-@nft@ -f @rules@
 """
 _FILES = (paths.FIREWALL_RULES, paths.FIREWALL_UNIT_FILE, paths.NFTABLES_DROP_IN)
-_OPENING = {
-    "ufw": "ufw allow proto tcp from %(network)s to any port %(ports)s",
-    "firewalld": 'firewall-cmd --permanent --add-rich-rule=\'rule family="ipv%(version)d" source address="%(network)s" '
-    'port port="%(ports)s" protocol="tcp" accept\'',
-}
-#: What puts that into force, where it is not at once.
-_IN_FORCE = {"firewalld": "firewall-cmd --reload"}
 
 
 def unit_text() -> str:
@@ -120,6 +113,7 @@ def compare_firewall(
     reason = _why_load(both, host["firewall"]) or ("Its files are written." if changes else "")
     if reason:
         changes.append(Change("load", "firewall", paths.FIREWALL_UNIT, reason))
+    changes += openings.compare_openings(host, allowed, both.ports, wanted.ports)
     given_up = sorted(set(both.ports) - set(wanted.ports))
     if given_up:
         reason = "No instance has port %s any more." % ", ".join(map(str, given_up))
@@ -139,52 +133,24 @@ def _why_load(rules: Firewall, there: Mapping[str, Any]) -> str:
 
 def _without(host: Mapping[str, Any]) -> tuple[list[Change], list[ManagedFile]]:
     """What removes rules that are not wanted any more. No instance listens on a network without them by then."""
-    there = host["firewall"]
+    there, opened = host["firewall"], openings.without_openings(host)
     known = [path for path in _FILES if not is_absent(path, host)]
     if not known and there["loaded"] is None and not there["active"] and not there["enabled"]:
-        return [], []
+        return opened, []
     reason = "Nobody is listed in ollama_multigpu_allow_from, or no instance listens on a network."
     files = [ManagedFile(path, "absent", stage="finish") for path in known]
-    return [Change("remove", "firewall", paths.FIREWALL_UNIT, reason)], files
+    return [*opened, Change("remove", "firewall", paths.FIREWALL_UNIT, reason)], files
 
 
 def obstacles(plan: Mapping[str, Any], host: Mapping[str, Any], allowed: Sequence[str]) -> list[str]:
-    """Return what keeps the rules from being loaded."""
-    if wanted_firewall(plan["instances"], allowed) is None or host["firewall"]["program"]:
+    """Return what keeps the rules from being loaded, or the clients from getting through."""
+    if wanted_firewall(plan["instances"], allowed) is None:
         return []
+    found = openings.opening_obstacles(host)
+    if host["firewall"]["program"]:
+        return found
     return [
+        *found,
         "The host has no program nft, which keeps out who is not in ollama_multigpu_allow_from: install the package "
-        "nftables."
+        "nftables.",
     ]
-
-
-def notes(plan: Mapping[str, Any], host: Mapping[str, Any], allowed: Sequence[str]) -> list[str]:
-    """Return how what manages the firewall of the host opens the ports: the rules here only close."""
-    wanted = wanted_firewall(plan["instances"], allowed)
-    if wanted is None:
-        return []
-    found = []
-    for manager in (name for name in _OPENING if name in host["firewall"]["managers"]):
-        commands = [
-            _OPENING[manager] % {"network": network, "version": version, "ports": ports}
-            for version in (4, 6)
-            for network in networks.of_version(wanted.allowed, version)
-            for ports in _ranges(wanted.ports, ":" if manager == "ufw" else "-")
-        ]
-        commands += [_IN_FORCE[manager]] if manager in _IN_FORCE else []
-        found.append(
-            "%s manages the firewall of the host, and the rules of ollama_multigpu_allow_from open nothing there. If "
-            "it refuses the clients: %s." % (manager, "; ".join(commands))
-        )
-    return found
-
-
-def _ranges(ports: Sequence[int], between: str) -> list[str]:
-    """Ports as ranges: "11434:11437"."""
-    found: list[list[int]] = []
-    for port in ports:
-        if found and port == found[-1][-1] + 1:
-            found[-1].append(port)
-        else:
-            found.append([port])
-    return ["%d%s%d" % (one[0], between, one[-1]) if len(one) > 1 else str(one[0]) for one in found]

@@ -28,6 +28,9 @@ ORDER = {
     # The firewall rules, before an instance listens on a network.
     ("write", "firewall"): SWITCH,
     ("load", "firewall"): SWITCH,
+    # After the rules that keep everybody else out.
+    ("open", "firewall"): SWITCH,
+    ("close", "firewall"): SWITCH,
     # The state of an adopted Ollama is recorded before it is changed, so that it can always be restored.
     ("carry_over", "environment"): SWITCH,
     ("adopt", "service"): SWITCH,

@@ -41,7 +41,9 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any]) -> dic
         "adopt": bool(changes.of("adopt", "service") or changes.of("adopt", "command")),
         "firewall_files": files[order.GUARD],
         "load_firewall": bool(changes.of("load", "firewall")),
+        "openings": _openings([*changes.of("open", "firewall"), *changes.of("close", "firewall")]),
         "narrow_firewall": bool(changes.of("narrow", "firewall")),
+        "openings_after": _openings(changes.of("narrow", "firewall")),
         "remove_firewall": bool(changes.of("remove", "firewall")),
         "switches": [_switch(switch, servers) for switch in changes.switches],
         "measure": _measurable(changes, plan),
@@ -57,6 +59,11 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any]) -> dic
         ],
         "pending": any(map(_changes_what_is_verified, changes.changes)),
     }
+
+
+def _openings(changes: list[Change]) -> dict[str, Any]:
+    """The options of module firewall_openings, {} where it has nothing to do."""
+    return next((change.details for change in changes if change.details), {})
 
 
 def _forgotten(changes: Changes) -> list[dict[str, Any]]:

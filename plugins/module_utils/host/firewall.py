@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ..common import firewall_rules, paths
+from ..common.openings import place_data
 from ..common.regular import read_regular
-from . import systemd
+from . import firewall_managers, systemd
 from .command import ask
 from .json_file import write_text
 from .ownership import FilesError
@@ -19,35 +19,42 @@ from .ownership import FilesError
 _SECONDS = 30
 _LIST = ("list", "table", "inet", paths.FIREWALL_TABLE)
 _ABSENT = "No such file or directory"
-_UFW = "/etc/ufw/ufw.conf"
 _MODE = 0o644
 _MISSING = "it is missing"
 _NOT_WRITTEN = "it has other rules than the role writes"
 _ENABLED = ("enabled", "enabled-runtime")
-_UFW_ENABLED = re.compile(r"(?m)^\s*ENABLED=[\"']?yes\b")
 
 
 def state(units: Mapping[str, Mapping[str, str]], root: str = "/") -> Dict[str, Any]:
-    """Return {program, loaded, active, enabled, managers}.
+    """Return {program, loaded, active, enabled, places, problem}.
 
     `program` is that of nftables, None where there is none; `loaded` the digest of the collection's rules in the
     kernel, "" where they are not as the collection writes them, None where there are none or that is not known;
-    `active` and `enabled` tell about the unit that loads them; `managers` are those of ufw and firewalld that are in
-    force.
+    `active` and `enabled` tell about the unit that loads them; `places` are those of ufw and firewalld
+    (common/openings.py), and `problem` is why these are not known.
 
     Args:
         units: of `systemd.show_ours`.
         root: / except in tests.
     """
     unit = units.get(paths.FIREWALL_UNIT) or {}
+    found, problem = _places(units, root)
     program = paths.NFT if root == "/" and os.access(paths.NFT, os.X_OK) else None
     return {
         "program": program,
         "loaded": _digest(_listed()[0]) if program else None,
         "active": unit.get("ActiveState") in systemd.RUNNING,
         "enabled": unit.get("UnitFileState") in _ENABLED,
-        "managers": _managers(units, root),
+        "places": found,
+        "problem": problem,
     }
+
+
+def _places(units: Mapping[str, Mapping[str, str]], root: str) -> Tuple[List[Dict[str, Any]], Optional[str]]:
+    try:
+        return [place_data(place) for place in firewall_managers.places(units, root)], None
+    except firewall_managers.ManagerError as error:
+        return [], str(error)
 
 
 def rules(units: Mapping[str, Mapping[str, str]], root: str = "/") -> Dict[str, Any]:
@@ -128,13 +135,3 @@ def _listed() -> Tuple[Optional[str], Optional[str]]:
 
 def _text(root: str, path: str) -> str:
     return read_regular(paths.below(root, path)).decode("utf-8", "replace")
-
-
-def _managers(units: Mapping[str, Mapping[str, str]], root: str) -> List[str]:
-    found = []
-    try:
-        found += ["ufw"] if _UFW_ENABLED.search(_text(root, _UFW)) else []
-    except OSError:
-        pass
-    firewalld = units.get(paths.FIREWALLD_UNIT) or {}
-    return found + (["firewalld"] if firewalld.get("ActiveState") == "active" else [])

@@ -71,7 +71,14 @@ def plan(*models, name="gpu0", port=11434):
 
 
 #: What the module host_info says of a host without rules of ours.
-NO_RULES = {"program": "/usr/sbin/nft", "loaded": None, "active": False, "enabled": False, "managers": []}
+NO_RULES = {
+    "program": "/usr/sbin/nft",
+    "loaded": None,
+    "active": False,
+    "enabled": False,
+    "places": [],
+    "problem": None,
+}
 
 
 def host(**more):

@@ -165,15 +165,6 @@ def test_a_host_without_nftables_is_an_obstacle_where_rules_are_wanted():
     assert firewall.obstacles(plan(1), without, ()) == [] == firewall.obstacles(plan(1), host(), ALLOWED)
 
 
-def test_who_manages_the_firewall_is_told_with_the_commands():
-    managed = host(firewall=dict(NO_RULES, managers=["ufw", "firewalld"]))
-    ufw, firewalld = firewall.notes(plan(7, 1, 2), managed, ("192.0.2.7", "2001:db8::/32"))
-    assert "ufw allow proto tcp from 192.0.2.7 to any port 1:2; ufw allow proto tcp from 192.0.2.7 to any port 7" in ufw
-    assert 'family="ipv6" source address="2001:db8::/32" port port="1-2" protocol="tcp" accept' in firewalld
-    assert firewalld.endswith("; firewall-cmd --reload.") and "reload" not in ufw
-    assert firewall.notes(plan(1), managed, ()) == [] == firewall.notes(plan(1), host(), ALLOWED)
-
-
 def test_the_unit_loads_the_rules_after_those_of_the_host():
     lines = firewall.unit_text().splitlines()
     for line in (

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.firewall_rules import Firewall
-from ansible_collections.gpufleet.ollama.plugins.module_utils.host import firewall
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host import firewall, firewall_managers
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.ownership import FilesError
 
 RULES = Firewall((11434, 11435), ("192.0.2.7", "2001:db8::/32"))
@@ -35,21 +35,13 @@ LOADS = "{ path=/usr/sbin/nft ; argv[]=/usr/sbin/nft -f /etc/ollama-multigpu/fir
 
 
 @pytest.mark.parametrize(
-    ("ufw", "firewalld", "managers"),
-    [
-        (None, "inactive", []),
-        ("ENABLED=no\n", None, []),
-        ("# ENABLED=yes\nENABLED=no\n", "active", ["firewalld"]),
-        ("LOGLEVEL=low\nENABLED=yes\n", "active", ["ufw", "firewalld"]),
-        ('ENABLED="yes"\n', None, ["ufw"]),
-    ],
+    ("answer", "found", "problem"), [((0, "public (active)\n", ""), 2, None), ((1, "", "no D-Bus\n"), 0, "no D-Bus")]
 )
-def test_what_manages_the_rules_of_the_host(tmp_path, ufw, firewalld, managers):
-    if ufw is not None:
-        (tmp_path / "etc" / "ufw").mkdir(parents=True)
-        (tmp_path / "etc" / "ufw" / "ufw.conf").write_text(ufw, encoding="utf-8")
-    units = {} if firewalld is None else {paths.FIREWALLD_UNIT: {"ActiveState": firewalld}}
-    assert firewall.state(units, str(tmp_path))["managers"] == managers
+def test_what_manages_the_rules_of_the_host(tmp_path, monkeypatch, answer, found, problem):
+    monkeypatch.setattr(firewall_managers, "ask", lambda command, timeout: answer)
+    state = firewall.state({paths.FIREWALLD_UNIT: {"ActiveState": "active"}}, str(tmp_path))
+    assert len(state["places"]) == found and (state["problem"] or "").endswith(problem or "")
+    assert bool(state["problem"]) == bool(problem)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""Openings for the clients of the instances in what manages the firewall of a host (ufw, firewalld): which of them are
+missing, and which are not wanted any more. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
+
+from . import networks
+
+UFW, FIREWALLD = "ufw", "firewalld"
+#: Most rules of others in a place that leave the host. The host itself knows them all.
+_MOST_HELD = 1000
+
+
+@dataclass(frozen=True, order=True)
+class Opening:
+    """Who may connect to which ports.
+
+    Attributes:
+        network: as networks.canonical writes it.
+        ports: TCP ports, "11434" or "11434-11437".
+    """
+
+    network: str
+    ports: str
+
+    def __str__(self) -> str:
+        return "%s to port %s" % (self.network, self.ports)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in which a manager keeps openings.
+
+    Attributes:
+        manager: UFW or FIREWALLD.
+        zone: of firewalld, "" for ufw.
+        lasting: whether what it keeps is there after a reboot. firewalld has two places for each zone.
+        active: whether the manager is in force on the host. Nothing is opened where it is not.
+        opens: versions of IP for which it refuses clients without an opening.
+        own: openings of the collection.
+        held: rules of others for the same networks and ports, whatever they say; the manager keeps only one.
+    """
+
+    manager: str
+    zone: str = ""
+    lasting: bool = True
+    active: bool = True
+    opens: Tuple[int, ...] = (4, 6)
+    own: Tuple[Opening, ...] = ()
+    held: Tuple[Opening, ...] = ()
+
+    def named(self, one: Opening) -> str:
+        """Return an opening in this place, for people."""
+        return "%s in zone %s" % (one, self.zone) if self.zone else str(one)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a place lacks, and what it has too much."""
+
+    place: Place
+    missing: Tuple[Opening, ...]
+    stale: Tuple[Opening, ...]
+
+    @property
+    def mended(self) -> Place:
+        """The place when nothing differs any more."""
+        return dataclasses.replace(self.place, own=tuple(sorted({*self.place.own, *self.missing} - {*self.stale})))
+
+
+def compared(places: Iterable[Place], allowed: Sequence[str], ports: Sequence[int]) -> List[Difference]:
+    """Return a difference for each place, in their order; `differing` has those alone that have one.
+
+    Args:
+        places: of a host.
+        allowed: networks whose hosts may connect, as networks.canonical writes them.
+        ports: of the instances.
+    """
+    return [_compared(place, allowed, ports) for place in places]
+
+
+def differing(places: Iterable[Place], allowed: Sequence[str], ports: Sequence[int]) -> List[Difference]:
+    """Return the differences of the places that are not as wanted; the arguments are those of `compared`."""
+    return [one for one in compared(places, allowed, ports) if one.missing or one.stale]
+
+
+def _compared(place: Place, allowed: Sequence[str], ports: Sequence[int]) -> Difference:
+    wanted: Set[Opening] = {
+        Opening(network, span)
+        for version in place.opens
+        for network in networks.of_version(allowed, version)
+        for span in port_ranges(ports)
+    }
+    missing = wanted - {*place.own, *place.held} if place.active else set()
+    return Difference(place, tuple(sorted(missing)), tuple(sorted({*place.own} - wanted)))
+
+
+def port_ranges(ports: Iterable[int]) -> List[str]:
+    """Return ports as ranges: 11434, 11435 and 11440 as "11434-11435" and "11440"."""
+    found: List[List[int]] = []
+    for port in sorted(set(ports)):
+        if found and port == found[-1][-1] + 1:
+            found[-1].append(port)
+        else:
+            found.append([port])
+    return ["%d-%d" % (one[0], one[-1]) if len(one) > 1 else str(one[0]) for one in found]
+
+
+def lines(places: Iterable[Place]) -> List[str]:
+    """Return the collection's openings, for people."""
+    return [
+        "%s: %s, %s" % (place.manager, place.named(one), "also after a reboot" if place.lasting else "now")
+        for place in places
+        for one in place.own
+    ]
+
+
+def place_data(place: Place) -> Dict[str, Any]:
+    """Return a place as data that leaves the host. Programs that shut out attackers make thousands of rules."""
+    return dataclasses.asdict(dataclasses.replace(place, held=place.held[:_MOST_HELD]))
+
+
+def place_of(data: Mapping[str, Any]) -> Place:
+    """Return the place of `place_data`."""
+    kept = {name: tuple(Opening(**one) for one in data[name]) for name in ("own", "held")}
+    return Place(**{**data, **kept, "opens": tuple(data["opens"])})

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: The gpufleet.ollama contributors
+"""firewall_openings as a module: results, check mode, errors. What it calls has tests of its own."""
+
+from __future__ import annotations
+
+import pytest
+from ansible.module_utils import basic
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.openings import Opening, Place
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host import firewall_managers, systemd
+
+from tests.unit.plugins.modules.run_module import run_module
+
+OLD = Opening("198.51.100.7", "11434")
+WANTED = {"allow_from": ["192.0.2.0/24"], "ports": [11435, 11434]}
+NEW = {"manager": "ufw", "zone": "", "lasting": True, "network": "192.0.2.0/24", "ports": "11434-11435"}
+
+
+class Ufw:
+    """A host with ufw, which may complain, and may not do what it is told."""
+
+    def __init__(self):
+        self.place, self.complaints, self.obeys, self.told = Place("ufw", own=(OLD,)), [], True, []
+
+    def places(self, units):
+        assert units == "the unit of firewalld"
+        return [self.place]
+
+    def mend(self, found):
+        self.told += found
+        if self.obeys:
+            self.place = found[0].mended
+        return self.complaints
+
+
+@pytest.fixture(name="ufw")
+def _ufw(monkeypatch):
+    manager = Ufw()
+    monkeypatch.setattr(systemd, "show", lambda units: "the unit of firewalld")
+    monkeypatch.setattr(firewall_managers, "places", manager.places)
+    monkeypatch.setattr(firewall_managers, "mend", manager.mend)
+    return manager
+
+
+def test_openings_are_made_once(ufw):
+    predicted = run_module("firewall_openings", WANTED, check=True)
+    assert predicted["changed"] and ufw.told == []
+    done = run_module("firewall_openings", WANTED)
+    for result in (predicted, done):
+        assert result["opened"] == [NEW]
+        assert result["closed"] == [dict(NEW, network="198.51.100.7", ports="11434")]
+        assert result["diff"]["before"] == "ufw: 198.51.100.7 to port 11434, also after a reboot\n"
+        assert result["diff"]["after"] == "ufw: 192.0.2.0/24 to port 11434-11435, also after a reboot\n"
+    again = run_module("firewall_openings", WANTED)
+    assert (again["changed"], again["opened"], again["closed"]) == (False, [], []) and len(ufw.told) == 1
+    gone = run_module("firewall_openings", {"allow_from": []})
+    assert gone["closed"] == [NEW] and ufw.place.own == ()
+
+
+def test_what_is_there_in_spite_of_a_complaint_is_a_warning(ufw, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(basic.AnsibleModule, "warn", lambda self, text: warnings.append(text))
+    ufw.complaints = ["ufw fails: ERROR: problem running"]
+    assert run_module("firewall_openings", WANTED)["changed"]
+    assert warnings == ["The openings for clients are written, and not all are loaded: %s." % ufw.complaints[0]]
+
+
+@pytest.mark.parametrize(("complaints", "reason"), [(["ufw fails: no"], "ufw fails: no"), ([], "no command failed")])
+def test_what_is_not_there_is_an_error_with_the_reason(ufw, complaints, reason):
+    ufw.obeys, ufw.complaints = False, complaints
+    failed = run_module("firewall_openings", WANTED)
+    assert failed["failed"] and failed["msg"] == (
+        "ufw does not let through 192.0.2.0/24 to port 11434-11435 and still lets through 198.51.100.7 to port 11434: "
+        "%s. Put that right on the host and run it again." % reason
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"allow_from": ["gateway"]}, "allow_from: gateway is neither an IP address nor a network"),
+        ({"allow_from": ["192.0.2.7/24"]}, "give 192.0.2.0/24 for the network"),
+        ({"allow_from": [], "ports": [0]}, "ports: 0 is no TCP port, which is 1 to 65535."),
+        ({"allow_from": [], "ports": [65536]}, "ports: 65536 is no TCP port"),
+    ],
+)
+def test_options_that_name_nothing_are_refused(ufw, options, told):
+    assert told in run_module("firewall_openings", options)["msg"] and ufw.told == []
+
+
+def test_a_manager_that_does_not_answer_is_an_error(ufw, monkeypatch):
+    def places(units):
+        raise firewall_managers.ManagerError("firewall-cmd fails: no D-Bus")
+
+    monkeypatch.setattr(firewall_managers, "places", places)
+    failed = run_module("firewall_openings", WANTED)
+    assert failed["msg"] == "It is not known which clients get through, because firewall-cmd fails: no D-Bus."

@@ -275,6 +275,22 @@ def test_where_it_is_asked_for_the_timer_heals(site):
     assert [show("ollama@%s.service" % name, "ExecMainStartTimestamp") for name in PORTS] == starts
 
 
+def test_a_unit_that_systemd_has_not_read_is_read_and_nothing_is_restarted(site):
+    on(HOST, "systemctl", "stop", "ollama-check.timer")
+    until(lambda: program("check")[1].get("verdict") == "pass", "the host is not as planned")
+    starts = [show("ollama@%s.service" % name, "ExecMainStartTimestamp") for name in PORTS]
+    drop_in = "/etc/systemd/system/ollama@gpu1.service.d"
+    on(HOST, "sh", "-c", "mkdir %s; echo '[Service]' > %s/test.conf" % (drop_in, drop_in))
+    try:
+        _code, answer = program("check", expect=1)
+        assert "systemd has not read it again" in answer["diagnosis"][0]["evidence"]
+        healed = program("check", "--heal", expect=0)[1]
+        assert (healed["healing"], healed["verdict"]) == (["heal: systemd has read its units again."], "pass")
+        assert [show("ollama@%s.service" % name, "ExecMainStartTimestamp") for name in PORTS] == starts
+    finally:
+        on(HOST, "sh", "-c", "rm -r %s; systemctl daemon-reload" % drop_in)
+
+
 def test_what_a_load_and_a_restart_do_not_cure_is_left(site):
     """The engine loads everything onto the CPU, again and again."""
     on(HOST, "systemctl", "stop", "ollama-check.timer")

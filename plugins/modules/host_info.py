@@ -10,7 +10,7 @@ module: host_info
 short_description: Read what is installed on a host to run Ollama
 version_added: "1.0.0"
 description:
-  - Reads everything that the role ollama_multigpu bases its decisions on - the installed releases, the applied plan,
+  - Reads everything that the role ollama_multigpu needs to decide - the installed releases, the applied plan,
     the instances, drop-ins that change their units, an Ollama that was installed by other means, and which process
     listens on which port.
   - It starts no service, needs no library and changes nothing.
@@ -32,11 +32,11 @@ options:
     default: /var/lib/ollama-multigpu
   address:
     description:
-      - IP address that the services are to listen on. RV(host.address_available) says whether the host has it.
+      - IP address that the services will listen on. RV(host.address_available) says whether the host has it.
     type: str
   metrics_directory:
     description:
-      - Directory in which the checks of the host are to write metrics. It is described in RV(host.files).
+      - Directory in which the checks of the host will write metrics. It is described in RV(host.files).
     type: path
     default: ""
   secrets:

@@ -16,9 +16,8 @@ description:
     skipped, and those of other instances are processed. The module then fails with the reasons of all failures and
     names the entries that it skipped.
   - A model that several instances need is pulled or created once and hard-linked into the stores of the others
-    where O(models[].link_from) names the first store.
-  - The stores belong to the user C(ollama), and what happens in them is done as that user. The module itself runs as
-    root.
+    if O(models[].link_from) names the first store.
+  - The stores belong to the user C(ollama), and the module works in them as this user. The module itself runs as root.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 extends_documentation_fragment:
@@ -31,7 +30,7 @@ attributes:
     support: full
     details:
       - Also works where the servers are not running or not installed yet.
-      - An entry that needs what an earlier entry of the list would bring is reported as changed and does not fail.
+      - An entry that needs the result of an earlier entry is reported as changed and does not fail.
   diff_mode:
     support: full
 requirements:
@@ -39,12 +38,12 @@ requirements:
 options:
   fetch_server:
     description:
-      - Bring O(models) with a server of its own, which is started only if the stores in O(models[].link_from) do not
-        have all of them, and stopped at the end. Instances and their clients notice nothing of it.
+      - Fetch and create O(models) with a temporary server. It is started only if the stores in O(models[].link_from) do
+        not have all models, and stopped at the end. Instances and their clients do not notice it.
       - O(models[].url) is not used then, and O(models[].state) can only be V(present).
-      - The server sees no GPU, listens on a free port of the loopback address, deletes no unfinished downloads, and is
-        the unit C(ollama-fetch.service), which exists only meanwhile. Interrupted downloads go on where they stopped,
-        also after the server or the host was killed.
+      - The server is the temporary unit C(ollama-fetch.service). It sees no GPU, listens on a free port of the loopback
+        address, and keeps incomplete downloads. Interrupted downloads continue where they stopped, also after the
+        server or the host was killed.
       - The progress of downloads is shown on the controller, on standard error, and not with C(no_log).
     type: dict
     suboptions:
@@ -60,19 +59,19 @@ options:
         required: true
       environment:
         description:
-          - Variables that say how the server reaches registries, such as C(HTTPS_PROXY) and C(SSL_CERT_FILE). Others
-            are ignored.
+          - Variables with which the server reaches registries, such as C(HTTPS_PROXY) and C(SSL_CERT_FILE). Other
+            variables are ignored.
         type: dict
         default: {}
   registry_username:
     description:
       - User name for O(registry), and for no other registry.
-      - Ollama can log in to none, so models of such a registry are downloaded by this module, as the user C(ollama).
+      - Ollama cannot log in, so this module downloads models of such a registry itself, as the user C(ollama).
         The password is in the memory of its processes and nowhere else on the host.
     type: str
   registry_password:
     description:
-      - Password for O(registry). It is sent as C(Basic), or to get a token where the registry asks for C(Bearer).
+      - Password for O(registry). It is sent as C(Basic), or to get a token if the registry asks for C(Bearer).
     type: str
 seealso:
   - module: gpufleet.ollama.model

@@ -14,7 +14,7 @@ description:
   - Makes a model available to an Ollama server by its exact tag. The model comes from a registry, from another store on
     the same host, or is built on another model.
   - Loads, unloads and removes a model.
-  - A built model is created again only if its effective content differs from what is asked for.
+  - A built model is created again only if its effective content differs from the options.
   - An interrupted pull is resumed.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
@@ -41,7 +41,7 @@ options:
   state:
     description:
       - V(present) makes the model available, V(absent) removes it from this instance.
-      - V(loaded) loads it, or loads it again where the loaded model is older than the one in the store.
+      - V(loaded) loads it, or loads it again if the loaded model is older than the one in the store.
         The model must be present.
       - V(unloaded) removes it from the GPUs.
     type: str
@@ -63,12 +63,12 @@ options:
   registry_username:
     description:
       - User name for O(registry), and for no other registry.
-      - Ollama can log in to none, so the module downloads the model itself, as the user that O(store) belongs to.
+      - Ollama cannot log in, so the module downloads the model itself, as the owner of O(store).
         O(store) is required with it. The password is in the memory of its processes and nowhere else on the host.
     type: str
   registry_password:
     description:
-      - Password for O(registry). It is sent as C(Basic), or to get a token where the registry asks for C(Bearer).
+      - Password for O(registry). It is sent as C(Basic), or to get a token if the registry asks for C(Bearer).
     type: str
   insecure:
     description:
@@ -93,7 +93,7 @@ options:
     type: str
   parameters:
     description:
-      - Parameters of the built model. They override those of its base. A null takes away what the base has.
+      - Parameters of the built model. They override those of its base. null removes a parameter of the base.
       - Names and types are checked here, because Ollama ignores unknown names and refuses wrong types only when it
         loads the model.
     type: dict
@@ -115,14 +115,14 @@ options:
       - Models directory of this instance on this host.
       - It is required for O(link_from), for the check of free space before a pull, and to manage models while the
         server is not running.
-      - Everything in it is done as the user that it belongs to, and symbolic links in it are refused. Nobody else than
-        that user and root may be able to exchange a directory on the way to it.
+      - The module works in it as its owner, and refuses symbolic links in it. Only this user and root may be able to
+        replace a directory in its path.
     type: path
   link_from:
     description:
-      - Models directories on this host. A model that one of them has in the wanted form is brought into O(store) from
-        there, and not pulled or created again.
-      - Blobs are hard-linked where they are on the same file system as O(store) and belong to the same user. Otherwise
+      - Models directories on this host. If one of them has the wanted model, it is taken from there, and not pulled or
+        created again.
+      - Blobs are hard-linked if they are on the same file system as O(store) and belong to the same user. Otherwise
         they are copied.
     type: list
     elements: path

@@ -39,8 +39,8 @@ options:
     description:
       - What M(gpufleet.ollama.model_info) returned for the models that have no O(models[].model), in any order.
       - A header belongs to the entry with the same name, with or without its tag.
-      - Where a model has several, the last one counts. The headers of models that are on the host come after those from
-        the registry, and RV(placement.warnings) tells where they differ.
+      - If a model has several headers, the last one is used. List those from the host after those from the registry;
+        RV(placement.warnings) names models whose headers differ.
     type: list
     elements: dict
     default: []
@@ -60,28 +60,28 @@ options:
   applied_plan:
     description:
       - The plan that was applied to the host last, or empty.
-      - Memory that its units use counts as available. GPUs keep the numbers that it gave them. Models keep their place
-        unless another place is clearly better.
+      - Memory that its units use counts as available. GPUs keep their numbers. Models keep their GPUs unless another
+        place is clearly better.
       - RV(placement.warnings) contains a warning if it is damaged or has another structure.
     type: dict
     default: {}
   own_units:
     description:
-      - Further systemd units whose GPU memory counts as available, such as an V(ollama.service) that is to be adopted.
+      - Further systemd units whose GPU memory counts as available, such as an V(ollama.service) that will be adopted.
     type: list
     elements: str
     default: []
   models_dir:
     description:
-      - Directory that contains the stores of the instances. An absolute path without spaces and without characters that
-        are special to systemd, which is no directory of the system such as V(/etc) or V(/home).
+      - Directory that contains the stores of the instances. It must be an absolute path without spaces and characters
+        that are special to systemd, and not a system directory such as V(/etc) or V(/home).
     type: path
     default: /var/lib/ollama-multigpu
   environment:
     description:
       - Further environment variables of the services.
-      - Refused are variables that the plan sets itself, names that Ollama does not know, and variables that would make
-        the plan wrong or load other code, such as E(LD_PRELOAD).
+      - Variables that the plan sets itself, that Ollama does not know, or that would make the plan wrong or load other
+        code, such as E(LD_PRELOAD), are refused.
       - E(OLLAMA_CONTEXT_LENGTH), E(OLLAMA_NUM_PARALLEL), E(OLLAMA_KV_CACHE_TYPE) and E(OLLAMA_FLASH_ATTENTION) are
         defaults of the models; a model's own option has precedence. E(OLLAMA_KEEP_ALIVE) applies to requests that name
         no time.
@@ -90,19 +90,19 @@ options:
   environment_unchecked:
     description:
       - Environment variables of the services that no known release reads, for example those of a newer release. They
-        are passed as they are.
-      - What the plan decides and what would load other code is refused here as well.
-      - RV(placement.warnings) says for each what is void with it.
+        are passed on.
+      - Variables that the plan sets or that would load other code are refused.
+      - RV(placement.warnings) says what cannot be promised with each of them.
     type: dict
     default: {}
   measure:
     description:
-      - Measure the memory of the planned models with the installed engine, and use these figures in place of the
+      - Measure the memory of the planned models with the installed engine, and use these figures instead of the
         predicted ones.
       - The engine is started once for each planned model that is on the host. It prints what it would use on each
         GPU, and is stopped before it loads the model.
-      - A task of root starts the engine as the service user C(ollama), and with no environment but the instance's. On
-        a host that does not have this user, nothing is measured.
+      - A task that runs as root starts the engine as the service user C(ollama), with the environment of the instance
+        only. If the host does not have this user, nothing is measured.
       - While it runs, the engine has a CUDA context on the GPUs of the instance. It is therefore not started if one
         of them has less than 1 GiB free or is in exclusive compute mode. In that case figures that O(applied_plan)
         contains as measured for the same model, settings and version are kept.
@@ -145,8 +145,8 @@ options:
     description:
       - Address of the host that clients use, an IP address or a host name without a port. The plan passes it on to the
         endpoints; nothing listens on it.
-      - By default clients use the address on which the instances listen or, where that stands for all addresses of the
-        host, the default address of the host.
+      - The default is the address that the instances listen on, or the default address of the host if they listen on
+        all addresses.
     type: str
 seealso:
   - module: gpufleet.ollama.gpu_facts

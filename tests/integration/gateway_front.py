@@ -200,9 +200,11 @@ class Front:
 
     def servers(self, up: bool) -> list[str]:
         """backend/server of those that are in rotation, or are not, after their first check."""
-        found = [row for row in self.rows() if row["pxname"].startswith("model_") and row["svname"] != "BACKEND"]
+        rows = {"%(pxname)s/%(svname)s" % row: row for row in self.rows() if row["svname"] != "BACKEND"}
         there = {
-            "%(pxname)s/%(svname)s" % row: row["status"].startswith("UP") and row["check_status"] != "" for row in found
+            path: row["status"].startswith("UP") and rows[row["tracked"] or path]["check_status"] != ""
+            for path, row in rows.items()
+            if row["pxname"].startswith("model_")
         }
         return [name for name, is_up in there.items() if is_up == up]
 

@@ -361,6 +361,35 @@ def test_an_alias_moves_clients_step_by_step(tmp_path):
             light.kill()
 
 
+def test_an_alias_is_served_where_its_own_model_is_loaded(tmp_path):
+    """The model that it stands for on another instance may be loaded here: nobody who asks for the alias gets it."""
+    both = [Light("old", ["llama3:latest", "qwen3:8b", "chat:latest"]), Light("new", ["llama3:latest", "chat:latest"])]
+    try:
+        aliases = [{"qwen3:8b": ["chat:latest"]}, {"llama3:latest": ["chat:latest"]}]
+        instances = [
+            entry(light, "gpu%d" % number, 4, given) for number, (light, given) in enumerate(zip(both, aliases))
+        ]
+        facts = {"a": {"ollama_version": "0.32.15", "endpoints": instances}}
+        with running(tmp_path, facts, acknowledged=["keys"]) as front:
+            both[0].ask("PUT", "/rig/loaded", ["llama3:latest"])
+            until(lambda: front.servers(False) == ["model_chat:latest/a_gpu0", "model_qwen3:8b/a_gpu0"])
+            assert "model_chat:latest/a_gpu1" in front.servers(True)
+            gateway = GatewaySocket(str(tmp_path / "admin.sock"), str(tmp_path / "held.map"))
+            written = (tmp_path / "haproxy.cfg").read_text(encoding="utf-8")
+            other = servers_of(written, "a", ["gpu1"])
+            gateway.drain(other)
+            assert gateway.drained() == set(other)
+            both[0].ask("PUT", "/rig/loaded", ["llama3:latest", "qwen3:8b"])
+            until(lambda: "model_chat:latest/a_gpu0" in front.servers(True))
+            ask = {"model": "chat", "stream": False, "options": {"num_predict": 1}}
+            assert front.ask("POST", CHAT, ask, key=None).json["message"]["content"].strip() == "old"
+            gateway.take_back(other)
+            assert gateway.drained() == set() and front.servers(False) == []
+    finally:
+        for light in both:
+            light.kill()
+
+
 def test_a_key_of_a_higher_priority_goes_first(lights, tmp_path):
     keys = [
         {"name": "anna", "key": KEYS["anna"], "priority": 10},

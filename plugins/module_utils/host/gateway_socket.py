@@ -99,8 +99,12 @@ class GatewaySocket:
 
     def under_way(self, servers: Collection[str]) -> int:
         """Return how many requests servers have begun to answer."""
+        return sum(int(row["scur"] or 0) for path, row in self._rows().items() if path in servers)
+
+    def _rows(self) -> dict[str, dict[str, str]]:
+        """What HAProxy counts, by the paths of its servers."""
         rows = csv.DictReader(self._ask("show stat").lstrip("# ").splitlines())
-        return sum(int(row["scur"] or 0) for row in rows if "%s/%s" % (row["pxname"], row["svname"]) in servers)
+        return {"%s/%s" % (row["pxname"], row["svname"]): row for row in rows}
 
     def drain(self, servers: Collection[str]) -> None:
         """Take servers out of rotation. Requests that no other server can answer wait.
@@ -121,9 +125,12 @@ class GatewaySocket:
         Raises:
             GatewaySocketError: HAProxy refuses it.
         """
+        # One that follows the check of another server has no health of its own.
+        following = {path for path, row in self._rows().items() if row.get("tracked")}
         for server in servers:
             self._tell("set server %s state ready" % server)
-            self._tell("set server %s health up" % server)
+            if server not in following:
+                self._tell("set server %s health up" % server)
         for backend in _backends(servers):
             self._ask("del map %s %s" % (self.held, backend))  # it need not be there
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Mapping
+from typing import Mapping, Optional
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import addresses
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.refusals import errors, refusals
@@ -170,13 +170,25 @@ backend @name@
     acl held str(@name@),map(@held@) -m found
     @crowded@
     http-request lua.hold if held { nbsrv eq 0 }
-    option httpchk
-    http-check send meth GET uri @check@ ver HTTP/1.1 hdr Host localhost@check_key@
-    http-check expect rstring '@expected@'
-    # Not one failed connection alone, which a busy host has. A request outlives as many with each of the others.
+@check@    # Not one failed connection alone, which a busy host has. A request outlives as many with each of the others.
     retries @retries@
-@key@    default-server check inter @seconds@s fastinter 1s fall 2 rise 1 observe layer4 error-limit @failed@ \
-on-error mark-down tcp-ut 20s
+@key@    default-server @checked@tcp-ut 20s
+"""
+
+_CHECK = """\
+    option httpchk
+    http-check send meth GET uri @uri@ ver HTTP/1.1 hdr Host localhost@check_key@
+    http-check expect rstring '@expected@'
+"""
+_CHECKED = "check inter %ds fastinter 1s fall 2 rise 1 " % CHECK_SECONDS
+_WATCHED = "observe layer4 error-limit %d on-error mark-down " % _FAILED
+
+#: HAProxy has one check for all servers of a backend. Where a name stands for other models on other servers, those with
+#: the same model are checked in a backend of their own, which gets no requests.
+_CHECKS = """
+# Checks of servers of @of@
+backend @name@
+@check@    default-server @checked@
 """
 
 #: Fields of the access log: (name, what HAProxy writes, whether it is text). Times of what did not happen are -1, and
@@ -257,8 +269,8 @@ def _log_format() -> str:
 def _backend(backend: Backend, gateway: Gateway, files: Mapping[str, str]) -> str:
     """A backend. Its servers leave when they stop answering or when /api/ps does not show the model."""
     key = gateway.upstream_key
-    resident = all(server.resident for server in backend.servers)
-    loaded = sorted({name for server in backend.servers for name in server.loaded_as})
+    kinds = list(dict.fromkeys(map(_loaded, backend.servers)))
+    checks = ["check%d_%s" % (number, backend.name) for number in range(len(kinds))] if len(kinds) > 1 else []
     text = _filled(
         _BACKEND,
         {
@@ -268,16 +280,38 @@ def _backend(backend: Backend, gateway: Gateway, files: Mapping[str, str]) -> st
             "held": files["held"],
             "most": str(gateway.limits.queue + sum(server.slots for server in backend.servers)),
             "models": ", ".join(backend.models),
-            "check": "/api/ps" if resident else "/api/tags",
-            "check_key": ' hdr Authorization "Bearer %s"' % key if key else "",
+            "check": "" if checks else _check(kinds[0], key),
+            "checked": "" if checks else _CHECKED + _WATCHED,
             "key": '    http-request set-header Authorization "Bearer %s"\n' % key if key else "",
-            "expected": '(?i)"name":"(%s)"' % "|".join(re.escape(name) for name in loaded),
-            "seconds": str(CHECK_SECONDS),
-            "failed": str(_FAILED),
             "retries": str(_FAILED * max(1, len(backend.servers) - 1)),
         },
     )
-    return text + "".join("    %s\n" % _server(server) for server in backend.servers)
+    for server in backend.servers:
+        track = " track %s/%s" % (checks[kinds.index(_loaded(server))], server.name) if checks else ""
+        slots = " maxconn %d weight %d%s" % (server.slots, server.weight, track)
+        text += _server(server, slots)
+    for name, kind in zip(checks, kinds):
+        values = {"of": backend.name, "name": name, "check": _check(kind, key), "checked": _CHECKED.rstrip()}
+        text += _filled(_CHECKS, values)
+        text += "".join(_server(server) for server in backend.servers if _loaded(server) == kind)
+    return text
+
+
+def _loaded(server: Server) -> tuple[tuple[str, ...], bool]:
+    """What the check of a server looks for: the names of its model, and whether that has to be loaded."""
+    return tuple(sorted(server.loaded_as)), server.resident
+
+
+def _check(kind: tuple[tuple[str, ...], bool], key: Optional[str]) -> str:
+    names, resident = kind
+    return _filled(
+        _CHECK,
+        {
+            "uri": "/api/ps" if resident else "/api/tags",
+            "check_key": ' hdr Authorization "Bearer %s"' % key if key else "",
+            "expected": '(?i)"name":"(%s)"' % "|".join(re.escape(name) for name in names),
+        },
+    )
 
 
 def _balance(backend: Backend) -> str:
@@ -288,11 +322,11 @@ def _balance(backend: Backend) -> str:
     return "roundrobin" if len(weights) > 1 else "leastconn"
 
 
-def _server(server: Server) -> str:
+def _server(server: Server, more: str = "") -> str:
     place = addresses.host_and_port(server.address, server.port)
-    text = "server %s %s maxconn %d weight %d" % (server.name, place, server.slots, server.weight)
+    text = "server %s %s%s" % (server.name, place, more)
     if server.tls:
         text += " ssl verify required ca-file %s verifyhost %s" % (server.tls.ca_file, server.tls.name)
         text += " sni str(%s) check-sni %s" % (server.tls.name, server.tls.name)
     # For module gateway_drain, which finds the servers of a host by it.
-    return "%s # %s" % (text, json.dumps({"host": server.host, "instance": server.instance}))
+    return "    %s # %s\n" % (text, json.dumps({"host": server.host, "instance": server.instance}))

@@ -68,7 +68,7 @@ def backends(
     """
     hosts = dict.fromkeys(endpoint.host for endpoint in endpoints)
     together = [_host(host, [one for one in endpoints if one.host == host], reached) for host in hosts]
-    found = of_endpoints(together, None, drained, weights)
+    found = tuple(map(_asked, of_endpoints(together, None, drained, weights)))
     if reached.ca_file is None:
         return found
     odd = sorted(host for host in hosts if not _CERTIFIED.match(host))
@@ -83,6 +83,16 @@ def backends(
         )
         for backend in found
     )
+
+
+def _asked(backend: Backend) -> Backend:
+    """A backend whose checks look for its own names: the gateway of a host lists each name that a server answers."""
+    keys = {key_of(name) for name in backend.models}
+    servers = (
+        dataclasses.replace(server, loaded_as=tuple(name for name in server.loaded_as if key_of(name) in keys))
+        for server in backend.servers
+    )
+    return dataclasses.replace(backend, servers=tuple(servers))
 
 
 def _host(host: str, endpoints: Sequence[Endpoint], reached: Upstream) -> Endpoint:

@@ -44,6 +44,13 @@ def test_servers_are_found_by_host_and_instance():
     assert servers_of(text, "c", []) == []
 
 
+def test_servers_that_only_check_are_found_too():
+    """They tell the servers of an alias whether they are up."""
+    text = written(endpoint("a", "gpu0", model("x:1", "chat:1")), endpoint("a", "gpu1", model("y:1", "chat:1")))
+    alias = [path for path in servers_of(text, "a", ["gpu0"]) if "chat" in path]
+    assert alias == ["model_chat:1/a_gpu0", "check0_model_chat:1/a_gpu0"]
+
+
 def test_a_host_is_one_server_of_the_gateway_of_a_fleet():
     upstream = {"port": 11480, "key": "0123456789abcdef0123"}
     text = written(endpoint("b", "gpu0", model("x:1")), upstream={**upstream, "addresses": {"b": "192.0.2.2"}})
@@ -107,7 +114,18 @@ def test_drained_and_taken_back(haproxy):
     ]
     asked.clear()
     found.take_back(["m/a"])
-    assert asked == ["set server m/a state ready", "set server m/a health up", "del map /x/held m"]
+    assert asked == ["show stat", "set server m/a state ready", "set server m/a health up", "del map /x/held m"]
+
+
+def test_a_server_that_follows_the_check_of_another_has_no_health_of_its_own(haproxy):
+    found, asked, answers = haproxy
+    answers["show stat"] = "# pxname,svname,scur,tracked\nm,a,0,check0_m/a\ncheck0_m,a,0,\nm,BACKEND,0,\n"
+    found.take_back(["m/a", "check0_m/a"])
+    assert [command for command in asked if command.startswith("set")] == [
+        "set server m/a state ready",
+        "set server check0_m/a state ready",
+        "set server check0_m/a health up",
+    ]
 
 
 def test_what_haproxy_refuses_is_said(haproxy):

@@ -141,6 +141,20 @@ def test_the_gateways_of_hosts_have_one_server_each():
         role_files(settings(host="c", upstream={"port": 1}), two, TEXTS)
 
 
+def test_the_gateway_of_a_host_is_asked_for_each_name_by_itself():
+    """It lists an alias while any instance serves it, also one with another model."""
+    facts = texts_of(
+        endpoint("a", "gpu0", model("x:latest", "chat:latest")), endpoint("a", "gpu1", model("y:1", "chat:latest"))
+    )
+    upstream = {"port": 11480, "key": KEY}
+    text = haproxy_of(role_files(settings(host="c", upstream=upstream), facts, dict(TEXTS, ca=CERTIFICATE)))["content"]
+    expected = re.findall(r"^backend (\S+)|expect rstring '\(\?i\)\"name\":\"\((.*)\)\"'", text, re.M)
+    found = [one or other for one, other in expected if (one or other) != "rates"]
+    assert found == ["model_x:latest", "chat:latest|x:latest", "model_y:1", "y:1"], (
+        "chat is x there, by the first instance"
+    )
+
+
 @pytest.mark.parametrize("count, retries", [(1, 3), (2, 3), (4, 9)])
 def test_a_request_outlives_all_servers_but_one(count, retries):
     """Each of the others fails as many connections as it takes to be out of the rotation."""

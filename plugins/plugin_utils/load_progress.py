@@ -27,7 +27,7 @@ _NUMBERS = ("seconds", "total_bytes", "read_bytes", "disk_bytes")
 Loads = dict[tuple[str, str], dict[str, Optional[int]]]
 
 
-class LoadProgress:
+class LoadSentences:
     """The loads of one host, in a clock that only goes forward."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from ansible.utils.display import Display
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import NVML, REQUESTS
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.load_progress import LoadProgress, read
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.load_progress import LoadSentences, read
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import sentence
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.terminal import print_lines, terminal_style
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.with_libraries import WithLibraries
@@ -54,7 +54,7 @@ class LoadsModels(WithLibraries):
             thread.join(_LAST_LOOK)
 
     def _look(self, ended: threading.Event) -> None:
-        progress, display, style = LoadProgress(), Display(), terminal_style()
+        progress, display, style = LoadSentences(), Display(), terminal_style()
         with contextlib.suppress(Exception):  # of any connection; the module itself says what is wrong with a host
             while not ended.wait(PAUSE):
                 told = self._low_level_execute_command("cat %s 2>/dev/null" % paths.LOAD_PROGRESS, sudoable=False)

@@ -19,7 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.release i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.releases.versions import RULES, effects, parse_version
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fetch_progress import Progress
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fetch_progress import read as read_download
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.load_progress import LoadProgress
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.load_progress import LoadSentences
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.load_progress import read as read_load
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.shown import shown
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import Style, drawn, sentence
@@ -54,7 +54,7 @@ def progress():
     """A download and a load that take long."""
     gib = 1024**3
     total = int(62.4 * gib)
-    download, load = Progress("gpu-a"), LoadProgress()
+    download, load = Progress("gpu-a"), LoadSentences()
     for seconds, share in ((0.0, 0.2), (15.6, 0.3)):
         models = {"llama4:16x17b": {"completed": int(share * total) + 1, "total": total}}
         fetched = list(download.lines(read_download(json.dumps({"models": models})), seconds))

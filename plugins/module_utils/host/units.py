@@ -11,6 +11,8 @@ from .command import ask
 
 #: A unit that does not end is killed by systemd after its TimeoutStopSec, which is a minute.
 _STOP_SECONDS = 150
+#: Longest time that the start of a server may take to be begun.
+_START_SECONDS = 90
 _SECONDS = 60
 
 
@@ -54,6 +56,16 @@ def disable(units: Sequence[str]) -> None:
 def reload() -> None:
     """Let systemd read its units again. Raises UnitError."""
     _systemctl(["daemon-reload"], [], _SECONDS)
+
+
+def start_and_wait(unit: str) -> None:
+    """Start a unit, and wait until systemd has begun it. Raises UnitError."""
+    _systemctl(["start"], [unit], _START_SECONDS)
+
+
+def reset_failed(units: Sequence[str]) -> None:
+    """Let systemd forget that units have failed. Raises UnitError."""
+    _systemctl(["reset-failed"], units, _SECONDS, unknown_is_fine=True)
 
 
 def _systemctl(verb: Sequence[str], units: Sequence[str], timeout: float, unknown_is_fine: bool = False) -> None:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..common import secrets
-from ..host import listeners, systemd
-from ..host.command import ask
+from ..host import listeners, systemd, units
 from ..host.files import Files, WantedFile
 from ..host.ownership import Ownership
+from ..host.units import UnitError
 from .client import OllamaClient, OllamaError
 
 #: Section of its unit, with the port for the kernel to choose: the program of a release, as the user of a store.
@@ -39,7 +39,6 @@ ReadWritePaths=@store@
 """
 #: Longest time until the server answers. The socket is open before it has looked for GPUs.
 START_SECONDS = 120.0
-_SYSTEMCTL_SECONDS = 90.0
 _ANSWER_SECONDS = 5.0
 _INTERVAL = 0.2
 _JOURNAL_LINES = 5
@@ -75,8 +74,8 @@ def begin(unit: str) -> str:
     """Start a unit whose file was written. Return what systemctl complains about, "" where the unit runs."""
     found = systemd.show([unit]).get(unit, {})
     if found.get("LoadState") != "loaded" or found.get("NeedDaemonReload") == "yes":
-        _systemctl("daemon-reload")
-    return _systemctl("start", unit)
+        _complaint(units.reload)
+    return _complaint(units.start_and_wait, unit)
 
 
 def start(unit: str) -> str:
@@ -107,8 +106,8 @@ def stop(unit: str, files: Sequence[str]) -> None:
         files: their paths; the first is that of the unit.
     """
     if os.path.lexists(files[0]) or is_running(unit):
-        _systemctl("stop", unit)
-        _systemctl("reset-failed", unit)
+        _complaint(units.stop, [unit])
+        _complaint(units.reset_failed, [unit])
     for path in files:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
@@ -135,10 +134,10 @@ def _journal(unit: str, since: float) -> str:
     return "The last lines of its journal: %s" % " | ".join(shown)
 
 
-def _systemctl(*arguments: str) -> str:
-    """Run systemctl; return what it complains about, "" where it does what it was told."""
+def _complaint(tell: Callable[..., None], *arguments: Any) -> str:
+    """Tell systemd something; return what it complains about, "" where it does what it was told."""
     try:
-        status, _output, complaints = ask(["systemctl", *arguments], timeout=_SYSTEMCTL_SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return "systemctl cannot be run: %s" % error
-    return "" if status == 0 else (complaints.strip() or "systemctl ended with %d" % status)
+        tell(*arguments)
+    except UnitError as error:
+        return str(error)
+    return ""

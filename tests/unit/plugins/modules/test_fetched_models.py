@@ -31,9 +31,9 @@ class Systemd:
         self.process, self.port, self.log, self.starts = None, None, log, 0
 
     def ask(self, command, timeout):
-        if command[1] == "stop":
+        if command[2] == "stop":
             self.kill(signal.SIGTERM)
-        if command[1] == "start":
+        if command[2] == "start":
             lines = pathlib.Path(paths.FETCH_UNIT_FILE).read_text().splitlines()
             environment = dict(line[len("Environment=") :].split("=", 1) for line in lines if "Environment=" in line)
             self.port = running.free_port()
@@ -59,7 +59,7 @@ def _systemd(rig, tmp_path, monkeypatch):
     found = Systemd(tmp_path / "log")
     for name in ("FETCH_UNIT_FILE", "FETCH_ENVIRONMENT", "FETCH_LOCK", "FETCH_PROGRESS"):
         monkeypatch.setattr(paths, name, str(tmp_path / name.lower()))
-    monkeypatch.setattr(temporary_server, "ask", found.ask)
+    monkeypatch.setattr(temporary_server.units, "ask", found.ask)
     monkeypatch.setattr(temporary_server.systemd, "show", found.show)
     monkeypatch.setattr(temporary_server.systemd, "journal", lambda unit, since: ([], None))
     monkeypatch.setattr(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.load_progress import LoadProgress, read
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.load_progress import LoadSentences, read
 
 GIB = 1024**3
 
@@ -31,14 +31,14 @@ def record(seconds, name="gpu0-1/llama4:16x17b", finished=False, **numbers):
     ],
 )
 def test_a_sentence_says_what_is_known(numbers, words):
-    progress = LoadProgress()
+    progress = LoadSentences()
     assert list(progress.sentences(record(5, **numbers), 100.0)) == []
     (text,) = progress.sentences(record(10, **numbers), 105.0)
     assert text == "loading llama4:16x17b on gpu0-1, 10 s so far" + words
 
 
 def test_there_are_not_too_many():
-    progress, told = LoadProgress(), []
+    progress, told = LoadSentences(), []
     for seconds in range(0, 200, 5):
         numbers = {"total_bytes": 100 * GIB, "read_bytes": min(seconds, 50) * GIB, "disk_bytes": 0}
         told += progress.sentences(record(seconds, **numbers), 1000.0 + seconds)
@@ -48,7 +48,7 @@ def test_there_are_not_too_many():
 
 def test_an_earlier_run_says_nothing_of_this_one():
     """A module that was killed leaves its record."""
-    progress = LoadProgress()
+    progress = LoadSentences()
     assert [list(progress.sentences(record(41), 100.0 + 5 * look)) for look in range(20)] == [[]] * 20
     assert record(41, finished=True) == {}
 

@@ -33,15 +33,15 @@ def _host(tmp_path, monkeypatch):
     monkeypatch.setattr(temporary_server, "START_SECONDS", 5)
 
     def ask(command, timeout):
-        host.said.append(" ".join(command[1:]))
-        if command[1] in ("start", "stop"):
-            host.state = host.after_start if command[1] == "start" else "inactive"
+        host.said.append(" ".join(command[2:]))
+        if command[2] in ("start", "stop"):
+            host.state = host.after_start if command[2] == "start" else "inactive"
         return 0, "", ""
 
     def show(units):
         return {units[0]: {"ActiveState": host.state, "LoadState": host.loaded}}
 
-    monkeypatch.setattr(temporary_server, "ask", ask)
+    monkeypatch.setattr(temporary_server.units, "ask", ask)
     monkeypatch.setattr(temporary_server.systemd, "show", show)
     monkeypatch.setattr(
         temporary_server.systemd, "journal", lambda unit, since: (["a", "proxy http://u:secret@p"], None)

@@ -41,6 +41,15 @@ def test_release_and_plan_are_named_where_they_differ(earlier, told):
     assert differences(earlier, made()) == told
 
 
+@pytest.mark.parametrize(
+    "before, now, told",
+    [(None, True, "not set -> on"), (True, False, "on -> off"), (1, 0, "1 -> 0"), ("q8_0", None, "q8_0 -> not set")],
+)
+def test_settings_are_told_in_plain_words(before, now, told):
+    earlier = made(digest="b" * 64, tiny={"flash attention": before})
+    assert "flash attention of tiny %s" % told in differences(earlier, made(tiny={"flash attention": now}))
+
+
 def test_a_model_that_is_new():
     assert "other is new" in differences(made(digest="b" * 64), made(tiny=SETTINGS, other=SETTINGS))
 

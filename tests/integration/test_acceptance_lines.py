@@ -29,10 +29,10 @@ def _site(podman_hosts, collections, tmp_path_factory):
         fleet.down(SET)
 
 
-def lines(site, *arguments):
+def lines(site, *arguments, callback="gpufleet.ollama.fleet"):
     """What a run prints; warnings are of ansible-core and have any length."""
-    output = site.play("site", *arguments, callback="gpufleet.ollama.fleet").output
-    print("%d lines: site %s" % (len(output.splitlines()), " ".join(arguments)))
+    output = site.play("site", *arguments, callback=callback).output
+    print("%d lines: site %s with %s" % (len(output.splitlines()), " ".join(arguments), callback))
     return [line for line in output.splitlines() if not line.startswith("[")]
 
 
@@ -56,6 +56,19 @@ def test_a_first_run_shows_once_what_all_hosts_share(site):
     # The plan and the changes of the two other hosts.
     assert len([line for line in found if line.startswith("  the same as on ")]) >= 4
     assert '"instances":' not in text and "[Service]" not in text and "import " not in text
+
+
+def test_with_ansibles_own_callback_changes_are_listed_once_for_each_host(site):
+    """What it prints of tasks that do nothing is not ours."""
+    found = lines(site, "--check", "--diff", callback="default")
+    ours = [line for line in found if not line.startswith(("TASK [", "skipping: [", "ok: [", "included: ")) and line]
+    text = "\n".join(found)
+    assert len(ours) < 560, text
+    assert len([line for line in found if line.endswith(" lines, which -v shows")]) == 3 * 7, text
+    for host in HOSTS:
+        assert found.count("Would switch gpu0, gpu1 on %s: 23 changes" % host) == 1, text
+    assert "  Write file /etc/systemd/system/ollama@.service: It is not there." not in found
+    assert '"instances":' not in text and "[Service]" not in text
 
 
 def test_a_run_that_changes_nothing_and_a_small_change(site):

@@ -103,7 +103,10 @@ def main():
         complaints = firewall_managers.mend(differing) if differing and not module.check_mode else []
         left = openings.differing(places(), *wanted) if differing and not module.check_mode else []
     except firewall_managers.ManagerError as error:
-        module.fail_json(msg="It is not known which clients get through, because %s." % error)
+        module.fail_json(
+            msg="The openings are not known, because %s. Make it answer, or stop what manages the firewall of the "
+            "host, and run it again." % error
+        )
     if left:
         module.fail_json(msg=failure(left, complaints))
     for complaint in complaints:

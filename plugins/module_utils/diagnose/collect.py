@@ -113,7 +113,7 @@ def _is_program(path: str | None) -> bool:
 def _servers(plan: dict[str, Any], inventory: dict[str, Any]) -> list[Server]:
     """Servers of units first, then processes that no known unit has."""
     planned = {instance["unit"]: instance for instance in plan.get("instances") or []}
-    units = systemd.show(sorted({paths.EXISTING_UNIT, paths.INSTANCE_UNITS, *planned}))
+    units = systemd.show(sorted({paths.EXISTING_UNIT, paths.INSTANCE_UNITS, paths.UNTOUCHED_UNIT, *planned}))
     # The server that fetches models is there for a moment, and has no GPU.
     known = {name: properties for name, properties in units.items() if properties.get("LoadState") == "loaded"}
     of_units = {int(properties.get("MainPID") or 0) for properties in known.values()}

@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any
 
 from ..gpu.names import gpu_names, short_name, with_names
+from . import benchmark
 from .answers import answer_findings
 from .driver import driver_findings
 from .gpu_condition import gpu_findings
@@ -39,7 +40,7 @@ def findings(evidence: HostEvidence) -> list[Finding]:
     named = [
         dataclasses.replace(one, evidence=with_names(one.evidence, names))
         for rules in _RULES
-        for one in rules(evidence)
+        for one in rules(benchmark.judged(evidence))
     ]
     found = list(dict.fromkeys(named))
     return sorted(found, key=lambda finding: CONFIDENCES.index(finding.confidence))
@@ -71,6 +72,7 @@ def looked_at(evidence: HostEvidence) -> list[str]:
     if evidence.amd_gpus:
         told.append("This host has AMD GPUs (%s), which the diagnosis does not support." % ", ".join(evidence.amd_gpus))
     told += ["%s." % _server(server) for server in evidence.servers]
+    told += [benchmark.SENTENCE] if benchmark.runs(evidence) else []
     if not evidence.servers:
         told.append("No Ollama server runs on this host, and no unit of one was found.")
     told += ["%s of %s: %s" % (one.model, one.server, _answered(one)) for one in evidence.answers]
@@ -117,5 +119,6 @@ def _nothing(evidence: HostEvidence) -> str:
         said = "No finding. The diagnosis supports only NVIDIA GPUs, and this host has none."
     else:
         said = "No finding. This host has no NVIDIA GPU, so its models run on the CPU."
-    compared = "It was compared with its plan." if evidence.proof else "It was not compared with a plan."
+    proof = benchmark.judged(evidence).proof
+    compared = "It was compared with its plan." if proof else "It was not compared with a plan."
     return "%s %s" % (said, compared)

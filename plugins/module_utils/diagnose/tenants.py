@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Iterator
 
+from ..common import paths
 from ..common.sizes import GIB, gib
 from ..gpu.holders import held_by
 from .shapes import LIKELY, POSSIBLE, Finding, HostEvidence
@@ -20,7 +21,8 @@ def tenant_findings(evidence: HostEvidence) -> Iterator[Finding]:
         engine.process.pid for server in evidence.servers for engine in server.engines
     }
     own |= {engine.pid for engine in evidence.strays}
-    units = {server.name for server in evidence.servers if server.pid}
+    # A benchmark stops its server, and starts the instances, by itself.
+    units = {server.name for server in evidence.servers if server.pid} | {paths.UNTOUCHED_UNIT}
     short = _is_short(evidence)
     for gpu in evidence.gpus:
         for device in (gpu.get("mig") or {}).get("devices") or [gpu]:

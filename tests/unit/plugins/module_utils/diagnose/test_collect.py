@@ -107,6 +107,14 @@ def test_a_plan_names_its_servers(says, tmp_path):
     assert server.planned == plan["instances"][0] and server.pid == 0 and server.version is None
 
 
+def test_the_server_of_a_benchmark_has_its_name(says, process, tmp_path, monkeypatch):
+    name = collect.paths.UNTOUCHED_UNIT
+    loaded = unit(process(), Id=name)
+    says()
+    monkeypatch.setattr(collect.systemd, "show", lambda names: {name: loaded} if name in names else {})
+    assert [one.name for one in collect.collect(0, str(tmp_path / "none")).servers if one.pid] == [name]
+
+
 def test_the_plan_is_compared_with_the_host(says, tmp_path, monkeypatch):
     instance = {"name": "x", "unit": "ollama.service", "url": "http://127.0.0.1:1", "models": [{"name": "tiny"}]}
     says({"ollama.service": unit(0)})

@@ -9,9 +9,11 @@ from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.modules import benchmark_file
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.benchmark.file import BenchmarkFile, read
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.benchmark.lines import lines
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.benchmark.lines import lines, untouched_lines
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.controller_file import ControllerFileError
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.on_controller import OnController
+
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class ActionModule(OnController):
@@ -26,20 +28,28 @@ class ActionModule(OnController):
 
     def compute(self, options: dict[str, Any]) -> dict[str, Any]:
         """Compare the benchmark, and write it where it has a directory. Without one, look whether all can be used."""
-        now = time.gmtime()
+        now = options["time"] or time.strftime(_TIME, time.gmtime())
         file = None
         if options["directory"]:
-            file = BenchmarkFile(options["directory"], options["host"], time.strftime("%Y%m%dT%H%M%SZ", now))
+            file = BenchmarkFile(options["directory"], options["host"], _in_a_name(now))
             file.check()
         compared = options["compare_with"] or (file.last() if file else None)
         earlier = read(compared) if compared else None
+        found = {"path": file.path if file else "", "time": now, "compared_with": compared or ""}
         if options["benchmark"] is None:
-            return {"path": file.path if file else "", "compared_with": compared or "", "lines": []}
-        facts = {"host": options["host"], "label": options["label"], "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", now)}
+            return dict(found, lines=[], untouched_lines=[])
+        facts = {"host": options["host"], "label": options["label"], "time": now}
         benchmark = dict(options["benchmark"], **facts)
         if options["untouched"]:
             benchmark["untouched"] = options["untouched"]
-        told = lines(benchmark, earlier)
         if file and not self._task.check_mode:
             file.write(benchmark)
-        return {"path": file.path if file else "", "compared_with": compared or "", "lines": told}
+        return dict(found, lines=lines(benchmark, earlier), untouched_lines=untouched_lines(benchmark))
+
+
+def _in_a_name(moment: str) -> str:
+    """A time as the name of a file has it. Raises ControllerFileError."""
+    try:
+        return time.strftime("%Y%m%dT%H%M%SZ", time.strptime(moment, _TIME))
+    except ValueError as error:
+        raise ControllerFileError("time is %r: give a time that this module has returned." % moment) from error

@@ -45,7 +45,12 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.terminal im
 
 _SHOW = "gpufleet.ollama.show"
 #: Actions that take long and say nothing meanwhile.
-_LONG = ("gpufleet.ollama.placement_check", "gpufleet.ollama.release_files")
+_LONG = (
+    "gpufleet.ollama.benchmark_info",
+    "gpufleet.ollama.benchmark_untouched",
+    "gpufleet.ollama.placement_check",
+    "gpufleet.ollama.release_files",
+)
 #: What is alike on many hosts, and from how many lines on it is not repeated.
 _ALIKE = ("plan", "difference")
 _WORTH_IT = 4

@@ -42,4 +42,9 @@ options:
       - Seconds to wait until nobody else is served.
     type: float
     default: 60.0
+  lock_timeout:
+    description:
+      - Seconds to wait for a run of the role that changes the host, or a load.
+    type: int
+    default: 900
 """

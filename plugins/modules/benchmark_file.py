@@ -49,6 +49,12 @@ options:
       - The same models on an untouched Ollama, as M(gpufleet.ollama.benchmark_untouched) returns them. They are kept in
         the same file, and the plan is compared with them.
     type: dict
+  time:
+    description:
+      - The time of the run, as an earlier task of it returned it. The file of that task is written again. Without it,
+        it is the time of the task.
+    type: str
+    default: ""
   compare_with:
     description:
       - An earlier file on the controller. Without it, it is the last one of the host in O(directory).
@@ -76,6 +82,11 @@ path:
   returned: success
   type: str
   sample: /srv/benchmarks/node1.20261129T130000Z.json
+time:
+  description: The time of the run.
+  returned: success
+  type: str
+  sample: "2026-11-29T13:00:00Z"
 compared_with:
   description: The path of the earlier file, empty without one.
   returned: success
@@ -84,6 +95,11 @@ lines:
   description:
     - What was measured as sentences, with the middle half of the repeats in brackets and what has changed. A figure is
       as before where the middle halves overlap.
+  returned: success
+  type: list
+  elements: str
+untouched_lines:
+  description: The same of what is in O(untouched), beside the plan.
   returned: success
   type: list
   elements: str
@@ -99,6 +115,7 @@ def argument_spec():
         "host": {"type": "str", "required": True},
         "benchmark": {"type": "dict"},
         "untouched": {"type": "dict"},
+        "time": {"type": "str", "default": ""},
         "compare_with": {"type": "str", "default": ""},
         "label": {"type": "str", "default": ""},
     }

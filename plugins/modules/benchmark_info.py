@@ -15,8 +15,8 @@ description:
     minute, with prompts of several lengths. Replicas are also measured all at the same time.
   - Nothing is judged, and nothing is changed but that models are loaded, and unloaded and loaded again if O(loads) says
     so.
-  - It fails if the host answers requests of others. A measurement before which others were served is marked as
-    disturbed.
+  - It fails if the host answers requests of others, and if another plan is in force by then. A measurement before which
+    others were served is marked as disturbed.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 requirements:
@@ -32,7 +32,8 @@ attributes:
   diff_mode:
     support: none
 notes:
-  - The engines of other users are read only with O(ignore:become).
+  - Only with O(ignore:become), the engines of other users are read, and runs of the role that would change the
+    instances meanwhile are kept waiting.
 """
 
 EXAMPLES = r"""
@@ -64,13 +65,16 @@ benchmark:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark import run as benchmark
+from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark.in_force import PlanChanged
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark.options import (
+    locked,
     measuring_options,
     problem,
     wanted,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import LibraryMissing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.run_lock import LockHeld
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.connection import OllamaError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError
 
@@ -85,9 +89,11 @@ def main():
         found = benchmark.Benchmark(notes=["Nothing is measured in check mode."])
         module.exit_json(changed=False, benchmark=benchmark.as_data(found))
     try:
-        found = benchmark.run(options["plan"], wanted(options))
-    except benchmark.Busy as busy:
-        module.fail_json(msg=str(busy))
+        found = benchmark.run(options["plan"], wanted(options), options["lock_timeout"])
+    except LockHeld as held:
+        module.fail_json(msg=locked(held))
+    except (benchmark.Busy, PlanChanged, OSError) as error:
+        module.fail_json(msg="%s." % str(error).rstrip("."))
     except ModelError as error:
         module.fail_json(msg="A model cannot be loaded again: %s." % error)
     except OllamaError as error:

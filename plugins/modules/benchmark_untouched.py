@@ -16,10 +16,13 @@ description:
   - That Ollama is the program of the planned release, as the service user, on a loopback port of its own. It chooses
     GPUs, context and slots, and what stays loaded. It has the models as they were pulled, as hard links in a store of
     its own, and removes nothing from the stores of the instances.
-  - The instances come back whatever happens. If the module is interrupted or killed, a unit of systemd starts them
-    again, and removes all that was made for the measurement. After a reboot they start as always.
+  - The instances are restored whatever happens. If the module is interrupted, killed, or takes longer than
+    O(outage_limit), a unit of systemd starts them again, and removes all that was made for the measurement. After a
+    reboot they start as always.
   - Instances that do not run are left so. At the end, the models are loaded and the instances checked as
     M(gpufleet.ollama.placement_check) does it. The task fails if they are not as planned.
+  - The lock of the host is held from before the look at the plan and at the requests until the instances are restored,
+    so that no run of the role changes them meanwhile.
 author:
   - The gpufleet.ollama contributors (@gpufleet)
 requirements:
@@ -40,11 +43,13 @@ options:
       - Whether this host may be disturbed. Without V(true), nothing is stopped, and the task fails.
     type: bool
     default: false
-  lock_timeout:
+  outage_limit:
     description:
-      - Seconds to wait for a run of the role or a check that works on the host.
+      - Seconds for which the instances may be stopped, V(10) to V(86400). They are started again when all is measured,
+        and at the latest then. C(notes) of the result says what was not measured.
+      - The start of the instances and the load of their models come on top of it.
     type: int
-    default: 900
+    default: 1800
 notes:
   - It requires O(ignore:become).
   - If the power fails while it measures, the directory C(untouched) stays in the models directory. It holds hard links,
@@ -66,17 +71,26 @@ benchmark:
     - What was measured, as M(gpufleet.ollama.benchmark_info) returns it.
     - C(loaded) has for each model the C(context_length) that the server gave it, its C(size_bytes), and how many of
       them are on GPUs (C(size_vram_bytes)), as the server says.
+    - It is also returned where the measurement has failed after the instances were stopped, with what was measured
+      before.
   returned: success
   type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark import untouched
-from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark.aside import NotAside, NotBack
+from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark.in_force import PlanChanged
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark.options import (
+    OUTAGE_LIMIT,
+    locked,
     measuring_options,
     problem,
     wanted,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark.paused import (
+    NotMeasured,
+    NotPaused,
+    NotRestored,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark.run import Busy, as_data
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries import (
@@ -87,24 +101,22 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.common.libraries i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.planned import plan_problem
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.run_lock import LockHeld
-from ansible_collections.gpufleet.ollama.plugins.module_utils.host.units import UnitError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.connection import OllamaError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import StoreError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.temporary_server import NotStarted
 
 _REFUSED = (
     "The instances of this host would be stopped to measure an untouched Ollama, and nobody would be served meanwhile: "
     "set may_disturb (in the playbook ollama_multigpu_benchmark_may_disturb) to true if this host may be disturbed."
 )
-_MEASURED = "The untouched Ollama was not measured, and the instances serve again: %s."
+_NOT_MEASURED = "The untouched Ollama was not measured: %s The instances were stopped for it, and serve again."
+_NOT_RESTORED = "After the measurement, the host is not as planned: %s Run the playbook gpufleet.ollama.site."
+_FAILED_BEFORE = " The measurement itself had failed before: %s"
 
 
 def main():
     spec = dict(
         measuring_options(),
         may_disturb={"type": "bool", "default": False},
-        lock_timeout={"type": "int", "default": 900},
+        outage_limit={"type": "int", "default": OUTAGE_LIMIT},
     )
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     options = take_options(module)
@@ -114,18 +126,24 @@ def main():
     if module.check_mode:
         found = untouched.Untouched(notes=["Nothing is measured in check mode."])
         module.exit_json(changed=False, benchmark=as_data(found))
+    found = untouched.begun(options["plan"])
     try:
         import_requests()
         import_pynvml()
-        found = untouched.measure_untouched(options["plan"], wanted(options), options["lock_timeout"])
+        untouched.measure_untouched(
+            options["plan"], wanted(options), options["lock_timeout"], options["outage_limit"], found
+        )
     except LibraryMissing as missing:
         module.fail_json(**missing.as_failure())
-    except (Busy, NotAside, LockHeld, StoreError, OSError) as error:
+    except LockHeld as held:
+        module.fail_json(msg=locked(held))
+    except (Busy, PlanChanged, NotPaused, StoreError, OSError) as error:
         module.fail_json(msg="%s." % str(error).rstrip("."))
-    except NotBack as error:
-        module.fail_json(msg="After the measurement, the instances are not as planned: %s" % error, changed=True)
-    except (NotStarted, UnitError, ModelError, OllamaError) as error:
-        module.fail_json(msg=_MEASURED % str(error).rstrip("."), changed=True)
+    except NotRestored as error:
+        before = _FAILED_BEFORE % error.failure if error.failure else ""
+        module.fail_json(msg=_NOT_RESTORED % error + before, changed=True, benchmark=as_data(found))
+    except NotMeasured as error:
+        module.fail_json(msg=_NOT_MEASURED % error, changed=True, benchmark=as_data(found))
     module.exit_json(changed=True, benchmark=as_data(found))
 
 

@@ -1,26 +1,30 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """The benchmark of two replicas: kept, compared with an earlier one and with an untouched Ollama. What is measured is
-the time that a token of the rig takes, and not a GPU. What serves comes back also where the measurement is killed."""
+the time that a token of the rig takes, and not a GPU. The instances are restored also where the measurement is
+killed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-import threading
+import signal
+import subprocess
 
 import pytest
 
 from tests.integration.acceptance import SET, STORE, Site, gpu, on
 from tests.rig.hosts import fleet
 from tests.rig.waiting import wait_until
+from tests.session import FULL
 
 pytestmark = pytest.mark.hosts
 
 HOST = "a"
 SERVED = "tiny:latest-optimized"
-UNITS = ("ollama-untouched.service", "ollama-way-back.service")
+UNITS = ("ollama-untouched.service", "ollama-benchmark-restore.service")
 PLAN = "/etc/ollama-multigpu/plan.json"
 GET = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:%d%s').read().decode())"
 #: All files of the stores, with the number of their names and the SHA-256 of manifests.
@@ -36,16 +40,46 @@ for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
     if "serve" in words and any("/releases/" in word for word in words[:2]):
         print(words)
 """
-#: Kills what holds the lock of the measurement, and not what waits for it.
+#: Sends a signal to what holds the lock of the measurement, and not to what waits for it.
 KILL = """
-import os, pathlib
+import os, pathlib, sys
 for link in pathlib.Path("/proc").glob("[0-9]*/fd/*"):
     try:
-        if os.readlink(link).endswith("/aside.lock") and (link.parents[1] / "comm").read_text().strip() != "flock":
-            os.kill(int(link.parts[2]), 9)
-            print("killed")
+        if os.readlink(link).endswith("/benchmark.lock") and (link.parents[1] / "comm").read_text().strip() != "flock":
+            os.kill(int(link.parts[2]), int(sys.argv[1]))
+            print("sent")
     except OSError:
         pass
+"""
+#: What the engines of the untouched Ollama do: "loads" or "generates".
+ENGINES = """
+import json, pathlib, urllib.request
+for path in pathlib.Path("/proc").glob("[0-9]*/cgroup"):
+    try:
+        words = (path.parent / "cmdline").read_bytes().decode(errors="replace").split("\\0")
+        if "ollama-untouched.service" in path.read_text() and "--model" in words:
+            print("loads")
+            port = words[words.index("--port") + 1]
+            slots = json.load(urllib.request.urlopen("http://127.0.0.1:%s/slots" % port, timeout=5))
+            print("generates" if any(slot["is_processing"] for slot in slots) else "")
+    except (OSError, ValueError):
+        pass
+"""
+#: The module by itself, so that the measurement of the plan need not be waited for.
+ALONE = """
+- hosts: named
+  become: true
+  gather_facts: false
+  tasks:
+    - gpufleet.ollama.host_info:
+      register: found
+    - gpufleet.ollama.benchmark_untouched:
+        plan: "{{ found.host.applied_plan }}"
+        may_disturb: true
+        repeats: 1
+        tokens: 8
+        prompts: [16]
+        outage_limit: "{{ outage_limit | default(1800) }}"
 """
 
 
@@ -170,24 +204,110 @@ def test_the_report_draws_what_was_kept(site):
     assert "### Benchmark" in report.with_suffix(".md").read_text(encoding="utf-8")
 
 
-def test_what_serves_comes_back_where_the_measurement_is_killed(site):
-    gpu(HOST, "set", "engine.token_ms", "500")
-    outcomes = []
-    thread = threading.Thread(
-        target=lambda: outcomes.append(benchmark(site, "", untouched=True, may_disturb=True, repeats=1, expect=None))
-    )
-    thread.start()
+def test_the_instances_are_started_again_when_the_time_is_over(site):
+    """What was measured before is kept, and what was not is said."""
+    gpu(HOST, "set", "engine.token_ms", "1000")
+    directory = site.scratch / "limited"
+    more = {"may_disturb": True, "repeats": 1, "loads": 0, "tokens": 4, "outage_limit": 20}
     try:
-        wait_until(lambda: state(UNITS[0]) == "active", "the untouched Ollama runs", 300)
-        assert [state("ollama@gpu%d" % number) for number in (0, 1)] == ["inactive", "inactive"]
-        assert "ollama-untouched" in left() and "serve" in left()
-        assert on(HOST, "python3", "-c", KILL).split() == ["killed"]
+        outcome = benchmark(site, directory, untouched=True, prompts=[16, 32], **more)
     finally:
         gpu(HOST, "unset", "engine.token_ms")
-        thread.join()
-    assert outcomes[0].failures[HOST]
+    (file,) = directory.iterdir()
+    untouched = json.loads(file.read_text())["untouched"]
+    assert "because the instances were stopped for 20 seconds (outage_limit): %s with" % SERVED in outcome.text
+    assert untouched["notes"][-1].split(":")[0] in outcome.text
+    assert loaded() == [[SERVED], [SERVED]] and left() == ""
+
+
+def is_restored():
+    """Whether an instance starts again, before the measurement has ended."""
+    ended = ("inactive", "failed")  # it has failed where the time was over
+    return state("ollama@gpu0") == "active" and all(state(unit) in ended for unit in UNITS)
+
+
+#: Moments of a measurement: (what takes long, what is seen then, whether it is seen only after the start of the other).
+MOMENTS = {
+    "it generates": ({"engine.token_ms": "2000"}, lambda: "generates" in on(HOST, "python3", "-c", ENGINES), False),
+    "the instances stop": ({"server.stop_ms": "10000"}, lambda: state("ollama@gpu0") == "deactivating", False),
+    "the untouched one starts": ({"server.start_ms": "10000"}, lambda: state(UNITS[0]) == "active", False),
+    "it loads": ({"engine.load_ms": "10000"}, lambda: "loads" in on(HOST, "python3", "-c", ENGINES), False),
+    "the instances start again": ({"server.start_ms": "10000"}, is_restored, True),
+}
+#: How it ends: the process on the host, the controller, or the host.
+ENDS = ("SIGKILL", "SIGTERM", "controller", "host")
+CASES = [(moment, end) for moment in MOMENTS for end in ENDS]
+
+
+@pytest.mark.parametrize("moment, end", CASES if FULL else CASES[:1])
+def test_the_instances_are_restored_where_the_measurement_is_killed(site, moment, end):
+    slow, is_seen, is_after = MOMENTS[moment]
+    for name, value in slow.items():
+        gpu(HOST, "set", name, value)
+    run = begin(site)
+    try:
+        for wanted in ([lambda: state(UNITS[0]) == "active"] if is_after else []) + [is_seen]:
+            wait_until(lambda seen=wanted: seen() or run.poll() is not None, moment, 300)
+        assert run.poll() is None, (site.scratch / "alone.log").read_text(encoding="utf-8")[-3000:]
+        kill(run, end)
+        assert run.wait(300) != 0
+    finally:
+        for name in slow:
+            gpu(HOST, "unset", name)
+        run.kill()
     wait_until(lambda: loaded_again() == [[SERVED], [SERVED]], "the models are loaded again", 300)
-    wait_until(lambda: left() == "", "nothing is left")
+    # A power cut leaves the store, which is in no use.
+    wait_until(lambda: left() in ("", "%s/untouched" % STORE if end == "host" else ""), "nothing is left")
+
+
+def begin(site, *arguments):
+    """Begin a measurement with the module alone. Its results are in alone.log."""
+    playbook = site.scratch / "alone.yml"
+    playbook.write_text(ALONE, encoding="utf-8")
+    command = [
+        str(playbook) if one == "gpufleet.ollama.site" else one for one in site.command("site", "-v", *arguments)
+    ]
+    with open(site.scratch / "alone.log", "w", encoding="utf-8") as log:
+        output = {"stdout": log, "stderr": subprocess.STDOUT, "start_new_session": True}
+        return subprocess.Popen(command, cwd=site.scratch, env=site.environment(), **output)
+
+
+def kill(run, end):
+    """End a measurement: by a signal to the module, or by an end of the controller or the host."""
+    if end == "controller":
+        os.killpg(run.pid, signal.SIGKILL)
+    elif end == "host":
+        fleet.kill(SET, HOST)
+        run.wait(300)
+        fleet.reboot(SET, HOST)
+    else:
+        send(end)
+
+
+def send(name):
+    """Send a signal to the module."""
+    assert on(HOST, "python3", "-c", KILL, str(int(signal.Signals[name]))).split() == ["sent"]
+
+
+@pytest.mark.full
+def test_the_instances_are_started_again_in_time_where_the_measurement_hangs(site):
+    """The module is stopped, and so does nothing itself. It goes on after that, and says what was not measured."""
+    gpu(HOST, "set", "engine.token_ms", "2000")
+    run = begin(site, "-e", "outage_limit=30")
+    try:
+        wait_until(lambda: "generates" in on(HOST, "python3", "-c", ENGINES) or run.poll() is not None, "it runs", 300)
+        send("SIGSTOP")
+        wait_until(is_restored, "the instances are started again", 300)
+        send("SIGCONT")
+    finally:
+        gpu(HOST, "unset", "engine.token_ms")
+        status = run.wait(300)
+    told = (site.scratch / "alone.log").read_text(encoding="utf-8")
+    assert status == 0 and "because the instances were stopped for 30 seconds" in told, told[-3000:]
+    assert loaded() == [[SERVED], [SERVED]] and left() == ""
+
+
+def test_a_run_finds_nothing_to_change_afterwards(site):
     assert site.play("site").counts[HOST]["changed"] == 0
 
 

@@ -8,6 +8,7 @@ import contextlib
 import json
 import pathlib
 import subprocess
+import threading
 import time
 
 import pytest
@@ -226,6 +227,35 @@ def test_two_levels_of_gateways(site):
 
     # Nothing is drained any more.
     site.play_shown("ansible-playbook -i inventory.yml gpufleet.ollama.gateway", "-e", "ollama_gateway_hosts=c")
+
+
+def test_clients_get_answers_while_an_untouched_ollama_is_measured(site):
+    """As the guide to the benchmark says: the host is drained at the gateway of the fleet before, and comes back."""
+    at_the_gateway = ("-e", "ollama_gateway_hosts=c")
+    site.play_shown(
+        """ansible-playbook -i inventory.yml gpufleet.ollama.gateway -e '{"ollama_gateway_drain": ["gpu-a"]}'""",
+        *at_the_gateway,
+        replaced={"gpu-a": "a"},
+    )
+    given = {"untouched": True, "may_disturb": True, "repeats": 1, "tokens": 4, "prompts": [16], "loads": 0}
+    variables = {"ollama_multigpu_benchmark_" + name: value for name, value in given.items()}
+    ended, answers = threading.Event(), []
+
+    def asking():
+        while not ended.is_set():
+            answers.append(ask("c", "chat", USER_KEY)[0])
+
+    client = threading.Thread(target=asking)
+    client.start()
+    try:
+        outcome = site.play("benchmark", "-e", "ollama_multigpu_hosts=a", "-e", json.dumps(variables))
+    finally:
+        ended.set()
+        client.join()
+    assert "on untouched Ollama" in outcome.text and set(answers) == {200}, (answers, outcome.output)
+    assert " weight 0" in on("c", "cat", "/run/ollama-gateway/running.cfg")
+    site.play_shown("ansible-playbook -i inventory.yml gpufleet.ollama.gateway", *at_the_gateway)
+    assert " weight 0" not in on("c", "cat", "/run/ollama-gateway/running.cfg")
 
 
 def test_a_change_of_a_host_says_that_its_gateways_have_to_know(site):

@@ -30,7 +30,7 @@ class Wanted:
         prompts: about how many tokens the prompts have.
         loads: how often each model is unloaded and loaded; 0 for not at all.
         quiet_timeout: seconds to wait until nobody else is served.
-        timeout: seconds without a byte after which a request is given up.
+        timeout: seconds without a byte after which a request is given up, for each that a server has at the time.
     """
 
     repeats: int = 3

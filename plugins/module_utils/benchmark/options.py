@@ -9,7 +9,15 @@ from typing import Any, Optional
 
 from .figures import Wanted
 
-_LIMITS = {"repeats": (1, 100), "tokens": (1, 4096), "loads": (0, 100), "quiet_timeout": (0, 86400)}
+_LIMITS = {
+    "repeats": (1, 100),
+    "tokens": (1, 4096),
+    "loads": (0, 100),
+    "quiet_timeout": (0, 86400),
+    "outage_limit": (10, 86400),
+}
+#: Seconds for which the instances may be stopped.
+OUTAGE_LIMIT = 1800
 _LONGEST_PROMPT = 1000 * 1000
 
 
@@ -22,13 +30,14 @@ def measuring_options() -> dict[str, Any]:
         "prompts": {"type": "list", "elements": "int", "default": [32, 512]},
         "loads": {"type": "int", "default": 1},
         "quiet_timeout": {"type": "float", "default": 60.0},
+        "lock_timeout": {"type": "int", "default": 900},
     }
 
 
 def problem(options: Mapping[str, Any]) -> Optional[str]:
     """Return which option has a value that cannot be measured with, None where all can."""
     for name, (least, most) in _LIMITS.items():
-        if not least <= options[name] <= most:
+        if not least <= options.get(name, least) <= most:
             return "%s is %g: give a number from %d to %d." % (name, options[name], least, most)
     wrong = [words for words in options["prompts"] if not 1 <= words <= _LONGEST_PROMPT]
     if wrong:
@@ -45,3 +54,12 @@ def wanted(options: Mapping[str, Any]) -> Wanted:
         loads=options["loads"],
         quiet_timeout=options["quiet_timeout"],
     )
+
+
+def locked(error: Exception) -> str:
+    """Return what is said where another process holds the lock of the host.
+
+    Args:
+        error: a sentence about it.
+    """
+    return "%s Nothing was measured: wait until it has ended, and run the benchmark again." % error

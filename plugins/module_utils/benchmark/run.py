@@ -19,6 +19,7 @@ from ..ollama.client import CANNOT_GENERATE, LOAD_TIMEOUT, OllamaClient
 from ..ollama.connection import OllamaError
 from ..ollama.target import Target
 from .figures import Batch, Wanted, levels, measured, planned, spread
+from .in_force import plan_in_force
 from .streams import Streaming, prompt, together
 
 
@@ -71,25 +72,32 @@ class Benchmark:
     notes: list[str] = dataclasses.field(default_factory=list)
 
 
-def run(plan: dict[str, Any], wanted: Wanted) -> Benchmark:
-    """Measure the models of a plan, one after the other.
+def run(plan: dict[str, Any], wanted: Wanted, lock_timeout: float) -> Benchmark:
+    """Measure the models of a plan, one after the other. A check does not find them unloaded meanwhile.
+
+    Args:
+        plan: that is in force.
+        wanted: what is measured.
+        lock_timeout: seconds to wait for a run that changes the host.
 
     Raises:
         Busy: others are served.
         OllamaError: a server has failed.
         ModelError: a model stays loaded.
         LibraryMissing: requests.
+        See `in_force.plan_in_force`.
     """
     found = begun(plan)
-    places = served(plan, found.notes)
-    wait_until_quiet({place.unit for place in places}, wanted.quiet_timeout)
-    measurable = [place for place in places if is_ready(place, wanted, found)]
-    numbers = prompt_numbers()
-    for place in measurable:
-        found.measurements += measure([place], levels(place.slots), wanted, numbers, found.notes)
-    for replicas in by_model(measurable).values():
-        if len(replicas) > 1:
-            found.measurements += measure(replicas, each_of_replicas(replicas), wanted, numbers, [])
+    with plan_in_force(found.plan["digest"], lock_timeout, shared=True, notes=found.notes):
+        places = served(plan, found.notes)
+        wait_until_quiet({place.unit for place in places}, wanted.quiet_timeout)
+        measurable = [place for place in places if is_ready(place, wanted, found)]
+        numbers = prompt_numbers()
+        for place in measurable:
+            found.measurements += measure([place], levels(place.slots), wanted, numbers, found.notes)
+        for replicas in by_model(measurable).values():
+            if len(replicas) > 1:
+                found.measurements += measure(replicas, each_of_replicas(replicas), wanted, numbers, [])
     return found
 
 
@@ -173,8 +181,8 @@ def _load(client: OllamaClient, place: Served) -> float:
 
 def measure(
     places: Sequence[Served], streams: Sequence[int], wanted: Wanted, numbers: Iterator[int], notes: list[str]
-) -> list[dict[str, Any]]:
-    """Measure one instance, or replicas at the same time.
+) -> Iterator[dict[str, Any]]:
+    """Measure one instance, or replicas at the same time, and yield each figure as soon as it is there.
 
     Args:
         places: of one model.
@@ -186,15 +194,15 @@ def measure(
     Raises:
         OllamaError: a server has failed.
     """
-    found, model = [], places[0].model
+    model = places[0].model
     names = [place.name for place in places]
     for words in wanted.prompts:
-        # A word is one token or two; what does not fit would be cut.
-        if any(place.context and 2 * words + wanted.tokens > place.context for place in places):
+        if any(not fits(words, place.context, wanted) for place in places):
             notes.append("A prompt of %d tokens may not fit into %s of %s." % (words, model, ", ".join(names)))
             continue
         for each in streams:
-            clients = [Streaming(place.url, wanted.timeout) for place in places for unused in range(each)]
+            # A server may read the prompts one after the other before it sends the first byte.
+            clients = [Streaming(place.url, wanted.timeout * each) for place in places for unused in range(each)]
             batches = []
             for _repeat in range(wanted.repeats):
                 disturbed = any(quiet.is_busy(place.unit) for place in places)
@@ -202,8 +210,15 @@ def measure(
                 batch = together(clients, places[0].asked, texts, wanted.tokens, places[0].keep_alive)
                 batches.append(Batch(batch.requests, batch.seconds, disturbed))
             what = {"model": model, "instances": names, "prompt": words, "streams": len(clients)}
-            found.append(dict(what, **measured(batches)))
-    return found
+            yield dict(what, **measured(batches))
+
+
+def fits(words: int, context: int, wanted: Wanted) -> bool:
+    """Return whether a prompt and its answer fit into a context; 0 is one that is not known.
+
+    A word is one token or two, and what does not fit would be cut.
+    """
+    return not context or 2 * words + wanted.tokens <= context
 
 
 def as_data(found: Benchmark) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Measure what Ollama would do by itself: the models of a plan as they were pulled, with the default context, on one
-server that chooses GPUs, slots and what stays loaded. The instances of the plan are stopped meanwhile (aside.py)."""
+server that chooses GPUs, slots and what stays loaded. The instances of the plan are stopped meanwhile (paused.py)."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..common import paths
@@ -15,8 +15,9 @@ from ..evidence.planned import instances_of
 from ..ollama.client import OllamaClient
 from ..ollama.store import Store
 from . import run
-from .aside import Source, untouched_server
 from .figures import Wanted, levels
+from .in_force import plan_in_force
+from .paused import NotMeasured, NotRestored, Pause, Source, untouched_server
 from .run import Benchmark, Served
 from .streams import prompt
 
@@ -46,26 +47,79 @@ class Compared:
     streams: Sequence[int]
 
 
-def measure_untouched(plan: dict[str, Any], wanted: Wanted, lock_timeout: float) -> Untouched:
-    """Measure the models of a plan on an untouched server, and bring the instances of the plan back.
+def begun(plan: dict[str, Any]) -> Untouched:
+    """Return a benchmark of a plan, in which nothing was measured yet."""
+    return Untouched(**dataclasses.asdict(run.begun(plan)))
+
+
+def measure_untouched(
+    plan: dict[str, Any], wanted: Wanted, lock_timeout: float, outage_limit: int, found: Untouched
+) -> None:
+    """Measure the models of a plan on an untouched server, and restore the instances of the plan.
 
     Args:
         plan: that is in force.
         wanted: what is measured.
         lock_timeout: seconds to wait for a run or a check that works on the host.
+        outage_limit: seconds after which the instances are started again.
+        found: of `begun`; gets what is measured, and a note on what is not because of `outage_limit` or a failure.
 
     Raises:
-        Busy: the instances answer others; nothing was stopped.
-        NotBack: the instances are not as planned afterwards.
-        See `run.run` and `aside.untouched_server`; the instances serve then.
+        Busy, PlanChanged, LockHeld, NotPaused, StoreError, OSError: nothing was stopped.
+        NotMeasured: the measurement has failed; the instances serve.
+        NotRestored: the host is not as planned afterwards.
+        LibraryMissing: requests, or nvidia-ml-py where the plan uses GPUs.
     """
-    found = Untouched(**dataclasses.asdict(run.begun(plan)))
-    models = compared(plan, found.notes)
-    run.wait_until_quiet({instance["unit"] for instance in instances_of(plan)}, wanted.quiet_timeout)
-    sources = {one.source.name: one.source for one in models}
-    with untouched_server(plan, sources, lock_timeout) as url:
-        _measure(url, models, wanted, found)
-    return found
+    wanted = dataclasses.replace(wanted, timeout=float(outage_limit))
+    with plan_in_force(found.plan["digest"], lock_timeout, shared=False, notes=found.notes):
+        models = compared(plan, found.notes)
+        run.wait_until_quiet({instance["unit"] for instance in instances_of(plan)}, wanted.quiet_timeout)
+        left = Left(models, wanted.prompts)
+        why = "the instances were stopped for %d seconds (outage_limit)" % outage_limit
+        try:
+            with untouched_server(plan, {one.source.name: one.source for one in models}, outage_limit) as pause:
+                _measure(pause, models, wanted, found, left)
+        except (NotMeasured, NotRestored) as error:
+            failure = error if isinstance(error, NotMeasured) else error.failure
+            has_failed = failure is not None and not failure.timed_out
+            found.notes += left.notes("the measurement failed" if has_failed else why)
+            if has_failed or isinstance(error, NotRestored):
+                raise
+        else:
+            found.notes += left.notes(why)
+
+
+class Left:
+    """What is not measured yet.
+
+    Args:
+        models: that are measured.
+        prompts: about how many tokens the prompts have.
+    """
+
+    def __init__(self, models: Sequence[Compared], prompts: Sequence[int]) -> None:
+        self._of = {one.model: [(words, streams) for words in prompts for streams in one.streams] for one in models}
+
+    def done(self, figures: Mapping[str, Any]) -> None:
+        """Take away what a measurement has (an entry of `measurements`)."""
+        self._of[figures["model"]].remove((figures["prompt"], figures["streams"]))
+
+    def all_done(self, model: str) -> None:
+        """Take away a model of which nothing is to be measured any more."""
+        self._of[model] = []
+
+    def notes(self, why: str) -> list[str]:
+        """Return a sentence about what is left, [] where nothing is.
+
+        Args:
+            why: it is not measured.
+        """
+        phrases = []
+        for model, wanted in self._of.items():
+            for words in dict.fromkeys(words for words, _streams in wanted):
+                streams = ", ".join(str(streams) for other, streams in wanted if other == words)
+                phrases.append("%s with prompts of %d tokens and %s requests at a time" % (model, words, streams))
+        return ["Not measured, because %s: %s." % (why, "; ".join(phrases))] if phrases else []
 
 
 def compared(plan: dict[str, Any], notes: list[str]) -> list[Compared]:
@@ -94,25 +148,34 @@ def _models(plan: dict[str, Any]) -> Iterable[dict[str, Any]]:
     return (model for instance in instances_of(plan) for model in instance["models"])
 
 
-def _measure(url: str, models: Sequence[Compared], wanted: Wanted, found: Untouched) -> None:
-    """Load all models as far as the server keeps them, then measure one after the other."""
+def _measure(pause: Pause, models: Sequence[Compared], wanted: Wanted, found: Untouched, left: Left) -> None:
+    """Load all models as far as the server keeps them, then measure one after the other, until the time is over."""
     numbers = run.prompt_numbers()
-    client = OllamaClient(url)
+    client = OllamaClient(pause.url)
     measurable = []
     for one in models:
-        place = Served(NAME, paths.UNTOUCHED_UNIT, url, one.model, 1, 0, _KEEP_ALIVE, str(one.source.name))
+        place = Served(NAME, paths.UNTOUCHED_UNIT, pause.url, one.model, 1, 0, _KEEP_ALIVE, str(one.source.name))
         if run.is_ready(place, wanted, found):
             loaded = _loaded(client, one)
             found.loaded.append(loaded)
             place = dataclasses.replace(place, context=loaded["context_length"] or 0)
             measurable.append((place, one.streams))
+        else:
+            left.all_done(one.model)
+        if pause.is_over():
+            return
     stayed = {key_of(entry["name"]) for entry in client.ps()}
     gone = [place.model for place, _streams in measurable if key_of(place.asked) not in stayed]
     if gone:
         found.notes.append("Untouched, Ollama does not keep all models loaded at the same time: %s." % ", ".join(gone))
     for place, streams in measurable:
-        run.Streaming(url, wanted.timeout).request(place.asked, prompt(8, next(numbers)), 4, _KEEP_ALIVE)
-        found.measurements += run.measure([place], streams, wanted, numbers, found.notes)
+        run.Streaming(pause.url, wanted.timeout).request(place.asked, prompt(8, next(numbers)), 4, _KEEP_ALIVE)
+        for figures in run.measure([place], streams, wanted, numbers, found.notes):
+            found.measurements.append(figures)
+            left.done(figures)
+            if pause.is_over():
+                return
+        left.all_done(place.model)
 
 
 def _loaded(client: OllamaClient, one: Compared) -> dict[str, Any]:

@@ -83,7 +83,7 @@ FETCH_PROGRESS = "/run/ollama-multigpu/fetch.json"
 #: How far models are loaded by whoever loads them.
 LOAD_PROGRESS = "/run/ollama-multigpu/load.json"
 #: Held by a benchmark for as long as the instances are stopped for it.
-ASIDE_LOCK = "/run/ollama-multigpu/aside.lock"
+BENCHMARK_LOCK = "/run/ollama-multigpu/benchmark.lock"
 
 # Units.
 UNIT_DIRECTORY = "/etc/systemd/system"
@@ -101,8 +101,8 @@ FETCH_UNIT_FILE = "/run/systemd/system/" + FETCH_UNIT
 #: starts them again when the benchmark has ended. Both are gone after a reboot, which starts the instances as well.
 UNTOUCHED_UNIT = "ollama-untouched.service"
 UNTOUCHED_UNIT_FILE = "/run/systemd/system/" + UNTOUCHED_UNIT
-WAY_BACK_UNIT = "ollama-way-back.service"
-WAY_BACK_UNIT_FILE = "/run/systemd/system/" + WAY_BACK_UNIT
+RESTORE_UNIT = "ollama-benchmark-restore.service"
+RESTORE_UNIT_FILE = "/run/systemd/system/" + RESTORE_UNIT
 #: Makes the GPUs' device nodes and waits for the planned GPUs, before an instance starts.
 GPUS_UNIT = "ollama-gpus.service"
 GPUS_UNIT_FILE = UNIT_DIRECTORY + "/" + GPUS_UNIT

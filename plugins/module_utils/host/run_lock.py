@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from ..common import paths
 
 _LOOK_SECONDS = 0.2
+#: Who may hold the lock of the host.
+_HOLDER = "a run of the role changes this host, models are being loaded, or a benchmark measures"
 
 
 class LockHeld(Exception):
@@ -26,37 +28,42 @@ class LockHeld(Exception):
 
 
 @contextlib.contextmanager
-def run_lock(wait: float | None = 0, shared: bool = False, path: str = paths.LOCK) -> Iterator[None]:
+def run_lock(
+    wait: float | None = 0, shared: bool = False, path: str = paths.LOCK, holder: str = _HOLDER
+) -> Iterator[None]:
     """Hold the lock of this host until the block ends.
 
     Args:
         wait: seconds to wait for those that hold it; 0 or False not to wait, None (or True) to wait without a limit.
         shared: hold it with others that share it. Without it, it is held alone.
         path: of the lock. Its directory is made where it is missing: /run is empty after a reboot.
+        holder: who may hold it, for the text of LockHeld.
 
     Raises:
         LockHeld: others hold it, for longer than `wait`.
         OSError: the lock cannot be made, or lies where another user could exchange it.
     """
     descriptor = _opened(path)
+    limit = None if wait is True else wait
     try:
-        _acquire(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, None if wait is True else wait, path)
+        if not _is_acquired(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, limit):
+            waited = " for more than %g seconds" % limit if limit else ""
+            raise LockHeld("Another process holds %s%s: %s." % (path, waited, holder))
         yield
     finally:
         os.close(descriptor)
 
 
-def _acquire(descriptor: int, kind: int, wait: float | None, path: str) -> None:
+def _is_acquired(descriptor: int, kind: int, wait: float | None) -> bool:
+    """Take the lock, and return whether it was free before `wait` seconds were over."""
     limit = None if wait is None else time.monotonic() + wait
     while True:
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-            return
+            return True
         except BlockingIOError:
             if limit is not None and time.monotonic() >= limit:
-                raise LockHeld(
-                    "Another process holds %s: a run of the role changes this host, or models are being loaded." % path
-                )
+                return False
         time.sleep(_LOOK_SECONDS)
 
 

@@ -59,7 +59,16 @@ class UnitFile:
 
 def is_running(unit: str) -> bool:
     """Return whether a unit runs."""
-    return systemd.show([unit]).get(unit, {}).get("ActiveState") in systemd.RUNNING
+    return _state(unit) in systemd.RUNNING
+
+
+def is_there(unit: str) -> bool:
+    """Return whether a unit runs or has not ended yet."""
+    return _state(unit) not in ("", "inactive", "failed")
+
+
+def _state(unit: str) -> str:
+    return systemd.show([unit]).get(unit, {}).get("ActiveState", "")
 
 
 def write(files: Sequence[UnitFile]) -> None:
@@ -98,19 +107,21 @@ def start(unit: str) -> str:
     raise NotStarted("%s does not answer (%s). %s" % (unit, said or "it ended", _journal(unit, begun)))
 
 
-def stop(unit: str, files: Sequence[str]) -> None:
-    """Stop a unit, if it runs, and remove its files.
+def stop(unit: str, files: Sequence[str]) -> str:
+    """Stop a unit, if it runs, and remove its files. Return what systemctl complains about, "" where it has stopped.
 
     Args:
         unit: its name.
         files: their paths; the first is that of the unit.
     """
-    if os.path.lexists(files[0]) or is_running(unit):
-        _complaint(units.stop, [unit])
+    complaint = ""
+    if os.path.lexists(files[0]) or _state(unit) not in ("", "inactive"):
+        complaint = _complaint(units.stop, [unit])
         _complaint(units.reset_failed, [unit])
     for path in files:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
+    return complaint
 
 
 def _asked(unit: str) -> tuple[str, str]:

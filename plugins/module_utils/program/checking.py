@@ -16,6 +16,7 @@ from .version import VERSION
 
 #: What the lock of the one check that heals is named, after that of the host.
 _HEALING = "-healing"
+_HEALER = "another check heals the host"
 _LEFT_ALONE = "The host is not checked now. A run of the role proves it itself, and models that are loading come first."
 
 
@@ -39,7 +40,7 @@ def check(places: Places, wait: float = 0, heals: bool = False) -> Answer:
             done: list[Line] = []
             healing.begin_anew(places, seen.evidence)
             if heals:
-                with run_lock(path=places.lock + _HEALING):  # two that heal would do everything twice
+                with run_lock(path=places.lock + _HEALING, holder=_HEALER):  # two that heal would do everything twice
                     seen, done = healing.heal(places, plan, seen)
     except LockHeld as held:
         return Answer(FINE, [Line("%s %s" % (held, _LEFT_ALONE))], {"checked": False, "reason": str(held)})

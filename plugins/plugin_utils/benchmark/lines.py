@@ -27,11 +27,10 @@ _AGAINST = {
 
 
 def lines(benchmark: Mapping[str, Any], earlier: Optional[Mapping[str, Any]] = None) -> list[str]:
-    """Return sentences about a benchmark.
+    """Return sentences about a benchmark of a plan.
 
     Args:
-        benchmark: of module benchmark_info, with its label and time, and with that of benchmark_untouched as
-            `untouched`, if there is one.
+        benchmark: of module benchmark_info, with its label and time.
         earlier: an older one of the same host, None without one.
     """
     told = ["This is a measurement of: %s." % printable(benchmark["label"])] if benchmark.get("label") else []
@@ -47,11 +46,15 @@ def lines(benchmark: Mapping[str, Any], earlier: Optional[Mapping[str, Any]] = N
     times = {id(one): "%.1f times the tokens/s of one instance at its best" % x for one, x in beside_one(benchmark)}
     for one in benchmark["measurements"]:
         told.append(_measurement(one, known.get(key(one)), times.get(id(one), "")))
-    return told + [printable(note) for note in benchmark["notes"]] + _untouched(benchmark)
+    return told + [printable(note) for note in benchmark["notes"]]
 
 
-def _untouched(benchmark: Mapping[str, Any]) -> list[str]:
-    """Sentences about the same models on an untouched Ollama, and what the plan changes."""
+def untouched_lines(benchmark: Mapping[str, Any]) -> list[str]:
+    """Return sentences about the same models on an untouched Ollama, and what the plan changes.
+
+    Args:
+        benchmark: with that of module benchmark_untouched as `untouched`, if there is one.
+    """
     untouched = benchmark.get("untouched") or {}
     told = [_loaded(one) for one in untouched.get("loaded") or []]
     for one in untouched.get("loads") or []:

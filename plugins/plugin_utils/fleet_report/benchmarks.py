@@ -21,6 +21,7 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.value
     mappings,
     name,
     number,
+    text,
     whole,
 )
 
@@ -40,6 +41,7 @@ def benchmark_report(kept: Sequence[Mapping[str, Any]]) -> Optional[BenchmarkRep
         release=name(newest.get("release")),
         loads=[_load(one, is_untouched) for one, is_untouched in _both(newest, "loads")],
         rows=[_row(one, is_untouched) for one, is_untouched in _both(newest, "measurements")],
+        notes=_notes(newest),
         history=[_speeds(one) for one in kept],
     )
 
@@ -50,6 +52,25 @@ def _both(benchmark: Mapping[str, Any], key: str) -> Iterator[tuple[Mapping[str,
         yield one, False
     for one in mappings(mapping(benchmark.get("untouched")).get(key)):
         yield one, True
+
+
+def _notes(benchmark: Mapping[str, Any]) -> list[str]:
+    found = [text(note) for note in entries(benchmark.get("notes"))]
+    found += [text(note) for note in entries(mapping(benchmark.get("untouched")).get("notes"))]
+    for one, _is_untouched in _both(benchmark, "measurements"):
+        disturbed = whole(one.get("disturbed"))
+        if disturbed:
+            found.append(
+                "Others were served before %d of the repeats: %s on %s, prompts of %d tokens, %d at a time."
+                % (
+                    disturbed,
+                    name(one.get("model")),
+                    " and ".join(_places(one)),
+                    whole(one.get("prompt")) or 0,
+                    whole(one.get("streams")) or 0,
+                )
+            )
+    return found
 
 
 def _load(one: Mapping[str, Any], is_untouched: bool) -> LoadRow:

@@ -121,6 +121,7 @@ def _benchmark(found: BenchmarkReport) -> list[str]:
         ],
     )
     lines += _table(["Model", "On", "Load (s)"], [(row.model, on(row), figure(row.seconds)) for row in found.loads])
+    lines += ["* %s" % escaped(note) for note in found.notes] + ([""] if found.notes else [])
     if len(found.history) > 1:
         lines += ["Most tokens/s of each benchmark:", ""]
         lines += ["* %s" % escaped(speeds(entry)) for entry in reversed(found.history)] + [""]

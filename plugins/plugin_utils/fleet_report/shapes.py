@@ -220,13 +220,17 @@ class SpeedEntry:
 
 @dataclass(frozen=True)
 class BenchmarkReport:
-    """The newest benchmark of a host, and the `history` of its kept ones, the newest at the end."""
+    """The newest benchmark of a host, and the `history` of its kept ones, the newest at the end.
+
+    `notes` are sentences about what was not measured, or while others were served.
+    """
 
     time: str
     label: str = ""
     release: str = ""
     loads: list[LoadRow] = field(default_factory=list)
     rows: list[MeasuredRow] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     history: list[SpeedEntry] = field(default_factory=list)
 
 

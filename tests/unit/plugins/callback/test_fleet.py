@@ -136,6 +136,14 @@ def test_what_is_alike_on_hosts_is_shown_once(run):
     assert "Changes on c: 1 (switch 1)\n  the same as on a" in text
 
 
+@pytest.mark.parametrize("module", ["benchmark_info", "benchmark_untouched", "placement_check", "release_files"])
+def test_a_task_that_takes_long_is_announced_once_for_all_hosts(run, module):
+    task = Task("Take long", "gpufleet.ollama." + module)
+    for host in ("a", "b"):
+        run.ends("on_ok", host, task, {"changed": False})
+    assert run.text.count("Take long ...") == 1, run.text
+
+
 def test_a_change_is_a_line(run):
     run.ends("on_ok", "a", Task("Write the plan", path="finish/main.yml"), {"changed": True})
     assert run.printed[-1] == "a  changed: Write the plan"

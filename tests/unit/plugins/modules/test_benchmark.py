@@ -9,14 +9,22 @@ import os
 import pathlib
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.run_lock import LockHeld
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.connection import OllamaError
 from ansible_collections.gpufleet.ollama.plugins.modules import benchmark_info
 
 from tests.unit.plugins.modules.run_module import run_module
 
 FOUND = {"release": "0.32.15", "loads": [], "measurements": [], "notes": ["nothing was measured."]}
+
+
+@pytest.fixture(autouse=True)
+def _no_lock(monkeypatch):
+    """The lock of this machine is left alone."""
+    monkeypatch.setattr(benchmark_info.benchmark, "plan_in_force", lambda *_arguments, **_options: nullcontext())
 
 
 def measure(**options):
@@ -35,7 +43,17 @@ def test_nothing_is_measured_in_check_mode(monkeypatch):
     assert found["benchmark"]["notes"] == ["Nothing is measured in check mode."]
 
 
-@pytest.mark.parametrize("error", [benchmark_info.benchmark.Busy("x is busy."), OllamaError(500, "x is busy")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        benchmark_info.benchmark.Busy("x is busy."),
+        benchmark_info.PlanChanged("x is busy."),
+        OSError("x is busy"),
+        LockHeld("x is busy."),
+        OllamaError(500, "x is busy"),
+    ],
+    ids=repr,
+)
 def test_what_went_wrong_is_a_sentence(monkeypatch, error):
     def fail(*unused):
         raise error
@@ -56,17 +74,20 @@ def test_the_file_is_written_on_the_controller_only(tmp_path):
 
 
 def test_ansible_writes_and_compares_without_a_connection(tmp_path):
-    """The host of the play cannot be reached."""
+    """The host of the play cannot be reached. What is measured later is written into the same file."""
     collections = next(
         path for path in sys.path if (pathlib.Path(path) / "ansible_collections" / "gpufleet" / "ollama").exists()
     )
     options = {"directory": str(tmp_path / "kept"), "host": "{{ inventory_hostname }}", "label": "stand-in"}
-    task = {"gpufleet.ollama.benchmark_file": dict(options, benchmark=FOUND), "register": "kept"}
-    shown = {"ansible.builtin.debug": {"msg": "{{ kept.lines }} {{ kept.compared_with }}"}}
-    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task, shown]}]))
+    first = {"gpufleet.ollama.benchmark_file": dict(options, benchmark=FOUND), "register": "kept"}
+    shown = {"ansible.builtin.debug": {"msg": "{{ kept.lines }} {{ kept.untouched_lines }} {{ kept.compared_with }}"}}
+    later = dict(options, benchmark=FOUND, untouched=dict(FOUND, loaded=[], notes=["of the untouched."]))
+    second = {"gpufleet.ollama.benchmark_file": dict(later, time="{{ kept.time }}"), "register": "kept"}
     command = [str(pathlib.Path(sys.executable).parent / "ansible-playbook"), "-i", "192.0.2.1,", "play.yml"]
 
-    def play(*more):
+    def play(*tasks, more=(), succeeds=True):
+        text = json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [*tasks, shown]}])
+        (tmp_path / "play.yml").write_text(text)
         done = subprocess.run(
             [*command, *more],
             env=dict(os.environ, ANSIBLE_COLLECTIONS_PATH=collections, ANSIBLE_HOME=str(tmp_path), ANSIBLE_NOCOLOR="1"),
@@ -76,18 +97,18 @@ def test_ansible_writes_and_compares_without_a_connection(tmp_path):
             check=False,
             timeout=120,
         )
-        assert done.returncode == 0 and "changed=0" in done.stdout, done.stdout + done.stderr
+        assert (done.returncode == 0) is succeeds and "changed=0" in done.stdout, done.stdout + done.stderr
         return done.stdout
 
-    assert "measurement of: stand-in." in play("--check") and not (tmp_path / "kept").exists()
-    task["gpufleet.ollama.benchmark_file"]["untouched"] = dict(FOUND, loaded=[], notes=["of the untouched."])
-    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task, shown]}]))
-    assert "of the untouched." in play()
-    (first,) = (tmp_path / "kept").iterdir()
-    written = json.loads(first.read_text())
+    assert "measurement of: stand-in." in play(first, more=["--check"]) and not (tmp_path / "kept").exists()
+    assert "of the untouched." in play(first, {"ansible.builtin.pause": {"seconds": 1}}, second)
+    (file,) = (tmp_path / "kept").iterdir()
+    written = json.loads(file.read_text())
     assert written["untouched"]["notes"] == ["of the untouched."]
     assert (written["host"], written["label"], written["notes"]) == ("192.0.2.1", "stand-in", FOUND["notes"])
-    first.rename(first.with_name("192.0.2.1.20200101T000000Z.json"))
-    output = play()
-    assert "It is compared with the benchmark of %s" % written["time"] in output
+    file.rename(file.with_name("192.0.2.1.20200101T000000Z.json"))
+    output = play(first, shown, second)
+    assert output.count("It is compared with the benchmark of %s" % written["time"]) == 2
     assert len(list((tmp_path / "kept").iterdir())) == 2
+    second["gpufleet.ollama.benchmark_file"]["time"] = "../later"
+    assert "time is '../later': give a time that this module has returned." in play(second, succeeds=False)

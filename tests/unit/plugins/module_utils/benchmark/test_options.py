@@ -29,6 +29,7 @@ def test_the_defaults_are_the_documented_ones_and_can_be_measured():
         ("repeats", 0, "repeats is 0: give a number from 1 to 100."),
         ("tokens", 4097, "tokens is 4097"),
         ("loads", -1, "loads is -1"),
+        ("outage_limit", 9, "outage_limit is 9: give a number from 10 to 86400."),
         ("quiet_timeout", 1e6, "quiet_timeout is 1e+06"),
         ("prompts", [8, 0], "prompts has 0: give numbers from 1 to 1000000."),
     ],

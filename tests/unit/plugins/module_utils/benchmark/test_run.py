@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark import run as benchmark
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.connection import OllamaError
@@ -33,9 +35,24 @@ def servers(tmp_path_factory):
 
 @pytest.fixture
 def busy(monkeypatch):
-    """The units that serve others; the servers of the test have none."""
-    found = set()
-    monkeypatch.setattr(benchmark.quiet, "is_busy", lambda unit: unit in found)
+    """The units that serve others; the servers of the test have none. They are looked at under the lock."""
+    found, held = set(), []
+
+    @contextlib.contextmanager
+    def plan_in_force(digest, wait, shared, notes):
+        assert shared and len(digest) == 64
+        held.append(wait)
+        try:
+            yield
+        finally:
+            held.pop()
+
+    def is_busy(unit):
+        assert held == [0]
+        return unit in found
+
+    monkeypatch.setattr(benchmark, "plan_in_force", plan_in_force)
+    monkeypatch.setattr(benchmark.quiet, "is_busy", is_busy)
     return found
 
 
@@ -59,7 +76,7 @@ SHORT = benchmark.Wanted(repeats=2, tokens=4, prompts=(16, 64), loads=1, quiet_t
 
 
 def test_instances_and_replicas_are_measured(servers, busy):
-    found = benchmark.run(plan(servers), SHORT)
+    found = benchmark.run(plan(servers), SHORT, 0)
     one = [(["gpu%d" % number], words, streams) for number in (0, 1) for words in (16, 64) for streams in (1, 2)]
     all_of_them = [(["gpu0", "gpu1"], words, streams) for words in (16, 64) for streams in (2, 4)]
     measured = [(entry["instances"], entry["prompt"], entry["streams"]) for entry in found.measurements]
@@ -77,7 +94,7 @@ def test_instances_and_replicas_are_measured(servers, busy):
 
 
 def test_every_model_is_loaded_as_the_plan_keeps_it(servers, busy):
-    benchmark.run(plan(servers[:1], keep_alive=-1), SHORT)
+    benchmark.run(plan(servers[:1], keep_alive=-1), SHORT, 0)
     (entry,) = servers[0].request("GET", "/api/ps")[2]["models"]
     assert entry["name"] == "tiny:latest" and entry["expires_at"] > "2100"
 
@@ -88,7 +105,7 @@ def test_what_is_not_measured_is_said(servers, busy):
         {"name": "other", "resident": False},
         {"name": "vectors", "create_as": "vectors:latest", "parallel": 1},
     ]
-    found = benchmark.run(wanted, SHORT)
+    found = benchmark.run(wanted, SHORT, 0)
     assert [entry["prompt"] for entry in found.measurements] == [16, 16]
     told = " ".join(found.notes)
     assert "other of gpu0 is loaded on demand" in told and "vectors:latest of gpu0 makes vectors only" in told
@@ -98,23 +115,23 @@ def test_what_is_not_measured_is_said(servers, busy):
 def test_a_host_that_serves_others_is_refused(servers, busy):
     busy.add("ollama@gpu1.service")
     with pytest.raises(benchmark.Busy, match="ollama@gpu1.service answers requests of others"):
-        benchmark.run(plan(servers), SHORT)
-    assert benchmark.run(plan(servers[:1]), SHORT).measurements
+        benchmark.run(plan(servers), SHORT, 0)
+    assert benchmark.run(plan(servers[:1]), SHORT, 0).measurements
 
 
 def test_repeats_before_which_others_were_served_are_marked(servers, busy, monkeypatch):
     looks = iter([False, True])  # before everything, and before the first repeat
     monkeypatch.setattr(benchmark.quiet, "is_busy", lambda unit: next(looks, False))
-    found = benchmark.run(plan(servers[:1]), SHORT)
+    found = benchmark.run(plan(servers[:1]), SHORT, 0)
     assert [entry["disturbed"] for entry in found.measurements] == [1, 0, 0, 0]
 
 
 def test_nothing_is_unloaded_where_no_load_is_wanted(servers, busy):
     before = servers[0].engines()
-    found = benchmark.run(plan(servers[:1]), benchmark.Wanted(1, 2, (8,), loads=0, quiet_timeout=0))
+    found = benchmark.run(plan(servers[:1]), benchmark.Wanted(1, 2, (8,), loads=0, quiet_timeout=0), 0)
     assert found.loads == [] and found.measurements and servers[0].engines() == before != []
 
 
 def test_a_model_that_is_not_there_is_an_error(servers, busy):
     with pytest.raises(OllamaError, match="not found"):
-        benchmark.run(plan(servers[:1], create_as="nothing:latest"), SHORT)
+        benchmark.run(plan(servers[:1], create_as="nothing:latest"), SHORT, 0)

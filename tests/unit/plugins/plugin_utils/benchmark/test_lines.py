@@ -8,7 +8,7 @@ import copy
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.benchmark.compared import FIGURES, change
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.benchmark.lines import lines
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.benchmark.lines import lines, untouched_lines
 
 
 def figure(median, spread=0.0):
@@ -90,7 +90,7 @@ def test_an_untouched_ollama_is_told_beside_the_plan():
     untouched["measurements"].append(dict(untouched["measurements"][0], streams=9))
     untouched["loads"][0]["seconds"] = figure(4.0, 0.1)
     untouched["loaded"] = [{"model": "tiny", "context_length": 4096, "size_bytes": 2**31, "size_vram_bytes": 2**30}]
-    told = lines(dict(found, untouched=dict(untouched, notes=["x"])))[2:]
+    told = untouched_lines(dict(found, untouched=dict(untouched, notes=["x"])))
     assert told[0] == "Untouched, Ollama loads tiny with a context of 4096 tokens, 1.0 GiB of 2.0 GiB on GPUs."
     assert told[1] == "tiny on untouched Ollama: a load takes 4.00 s (3.90 to 4.10). With the plan: 50.0 % better."
     assert told[2].startswith("tiny on untouched Ollama, prompts of 31 tokens, 1 request: first token after 0.050 s")

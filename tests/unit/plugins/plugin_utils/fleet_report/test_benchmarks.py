@@ -143,6 +143,17 @@ def test_html_markdown_and_json_have_the_same_figures():
     assert json.loads(json.dumps(data)) == data
 
 
+def test_what_was_not_measured_is_said():
+    given = made(notes=["Not of the plan."])
+    given["untouched"]["notes"] = ["Not of the other, `x`."]
+    given["untouched"]["measurements"][1]["disturbed"] = 2
+    report = report_of({"a": [given]})
+    served = "Others were served before 2 of the repeats: tiny on untouched Ollama, prompts of 32 tokens, 2 at a time."
+    for note in ("Not of the plan.", "Not of the other, `x`.", served):
+        assert note in Page.of(report).text and note in markdown_page(report).replace("\\", ""), note
+        assert note in as_json(report)["hosts"][0]["benchmark"]["notes"]
+
+
 def test_drawings_are_named_and_described_and_ids_are_unique():
     report = report_of({"a": [made()], "b": [made()]}, a=variables(), b=unreachable())
     page = Page.of(report)

@@ -65,4 +65,4 @@ def test_a_unit_that_has_not_ended_is_waited_for(said, monkeypatch, state, runs,
 
 def test_a_unit_that_does_not_stop_is_told(said, tmp_path):
     (tmp_path / "stuck.service").touch()
-    assert temporary_server.stop("stuck.service", [str(tmp_path / "stuck.service")]) .endswith(": Job failed.")
+    assert temporary_server.stop("stuck.service", [str(tmp_path / "stuck.service")]).endswith(": Job failed.")

@@ -48,12 +48,12 @@ class Host:
         self.models = directory / "models"
         store.write_into_store(name, self.models)
         self.gpu_state = running.gpus(pathlib.Path(os.environ["GPU_RIG_STATE"]), "rtx-a6000-x2")
-        program = running.install(directory / "ollama")
+        self.program = running.install(directory / "ollama")
         plan = make_plan(self.models, name, context_length, strategy, running.free_port())
         (self.instance,) = plan["instances"][:1]
         environment = {name: str(text) for name, text in self.instance["environment"].items()}
         environment.pop("OLLAMA_HOST"), environment.pop("OLLAMA_MODELS")
-        self.server = running.Server(program, directory, self.models, self.gpu_state, environment).wait()
+        self.server = running.Server(self.program, directory, self.models, self.gpu_state, environment).wait()
         self.instance["url"] = "http://127.0.0.1:%d" % self.server.port
         # The server has an address and a store of its own: the plan is one for them.
         self.variables = {name: text for name, text in self.server.environment.items() if is_of_the_server(name)}
@@ -84,7 +84,8 @@ class Host:
         self.server.request("POST", "/api/generate", {"model": self.model["create_as"], "keep_alive": 0})
         state.set_lie(str(self.gpu_state), lie, factor)
         properties = {"ActiveState": "active", "MainPID": str(self.server.process.pid), "FragmentPath": "/unit"}
-        properties.update(NeedDaemonReload="no", ExecStart="{ path=/usr/bin/env ; argv[]=env ollama serve ; }")
+        start = "{ path=%s ; argv[]=%s serve ; }" % (self.program, self.program)
+        properties.update(NeedDaemonReload="no", ExecStart=start)
         properties["Environment"] = " ".join('"%s=%s"' % variable for variable in self.variables.items())
         with (
             unittest.mock.patch.object(proc, "unit_of", self.unit_of),

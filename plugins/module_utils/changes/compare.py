@@ -240,7 +240,8 @@ def _account(host: dict[str, Any]) -> list[Change]:
     if reasons:
         # The home of a user that exists is left: an Ollama that is given back has its models there.
         details = dict(wanted, home=user["home"] if user else paths.HOME, groups=groups)
-        changes.append(Change("create", "user", paths.USER, " ".join(reasons), details=details))
+        kind = "change" if user else "create"
+        changes.append(Change(kind, "user", paths.USER, " ".join(reasons), details=details))
     return changes
 
 

@@ -19,6 +19,7 @@ ORDER = {
     ("stop", "fetch server"): FETCH,
     ("create", "group"): FETCH,
     ("create", "user"): FETCH,
+    ("change", "user"): FETCH,
     ("write", "record"): FETCH,
     ("write", "directory"): FETCH,
     ("disable", "timer"): FETCH,

@@ -23,7 +23,7 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any]) -> dic
         plan: of module placement_info.
         servers: {instance: server} of module server_info.
     """
-    user = changes.of("create", "user")
+    user = changes.of("create", "user") or changes.of("change", "user")
     files = {stage: [_file(file) for file in changes.files if file.stage == stage] for stage in _STAGES_OF_FILES}
     return {
         "fetch_release": bool(changes.of("fetch", "release")),
@@ -32,7 +32,7 @@ def work(changes: Changes, plan: dict[str, Any], servers: dict[str, Any]) -> dic
         "disable_timer": [change.what for change in changes.of("disable", "timer")],
         "enable_timer": [change.what for change in changes.of("enable", "timer")],
         "create_group": bool(changes.of("create", "group")),
-        "create_user": user[0].details if user else {},
+        "user": user[0].details if user else {},
         "fetch_files": files[order.FETCH],
         "fetch_models": [_model(state) for state in changes.fetched],
         "fetch_environment": _network(plan),

@@ -33,7 +33,7 @@ _UFW_IPV6 = re.compile(r"(?mi)^\s*IPV6=[\"']?yes\b")
 #: port and address, source port and address, direction).
 _TUPLE = re.compile(
     r"(?m)^### tuple ### (?P<action>[^\s:]+) tcp (?P<ports>[0-9:]+) (?:0\.0\.0\.0|::)/0 any (?P<network>\S+) in"
-    r"(?: comment=(?P<comment>[0-9a-f]*))?$"
+    r"(?: comment=(?P<comment>(?:[0-9a-f]{2})*))?$"
 )
 
 #: Marks a rule of firewalld. A priority above 0 puts it behind the rules of others (firewalld.richlanguage).

@@ -161,7 +161,7 @@ def test_instances_that_are_not_planned_are_stopped_and_their_stores_pruned_at_t
 def test_the_user_of_the_services_is_made_or_changed(wanted, user, word):
     state = applied_host(wanted)
     state["user"] = user and dict(state["user"], **user)
-    (change,) = found(wanted, state, "create")
+    (change,) = found(wanted, state, "change" if state["user"] else "create")
     assert (change.object, change.what) == ("user", "ollama") and word in change.reason
     assert change.details["groups"] == ["render", "video"]
     assert change.details["home"] == ("/nonexistent" if state["user"] is None else state["user"]["home"])

@@ -18,7 +18,7 @@ def test_the_work_of_an_untouched_host():
     work = found["work"]
     assert found["obstacles"] == [] and work["pending"]
     assert (work["fetch_release"], work["create_group"], work["adopt_command"]) == (True, True, False)
-    assert work["create_user"] == {
+    assert work["user"] == {
         "group": "ollama",
         "home": paths.HOME,
         "shell": "/bin/false",

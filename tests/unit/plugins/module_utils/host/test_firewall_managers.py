@@ -25,6 +25,7 @@ USER_RULES = f"""\
 ### tuple ### deny_log tcp 11434 0.0.0.0/0 any 198.51.100.7 in
 ### tuple ### deny tcp 11435 0.0.0.0/0 any 198.51.100.7 in comment={COMMENT}
 ### tuple ### allow tcp 80,443 0.0.0.0/0 any 198.51.100.8 in comment=6f7468657273
+### tuple ### allow tcp 11434 0.0.0.0/0 any 198.51.100.10 in comment=676
 ### tuple ### allow tcp 11434 0.0.0.0/0 any 198.51.100.9 in_eth0 comment={COMMENT}
 ### tuple ### allow tcp 11434 192.0.2.1 any 198.51.100.9 in
 ### tuple ### route:allow tcp 11434 0.0.0.0/0 any 198.51.100.9 in

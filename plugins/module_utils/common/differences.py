@@ -41,6 +41,13 @@ def differences(entries: Iterable[tuple[str, Any, Any]], together: str, details:
     return found
 
 
+def value_in_words(value: Any) -> str:
+    """Return the value of a setting in plain words. None is what nothing sets."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "not set" if value is None else str(value)
+
+
 def _difference(header: str, before: str, after: str) -> dict[str, str]:
     return dict(before=before, after=after, before_header=header, after_header=header)
 

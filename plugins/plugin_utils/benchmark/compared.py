@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Optional, TypeVar
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.differences import value_in_words
+
 M = TypeVar("M")
 R = TypeVar("R", bound=Hashable)
 
@@ -69,15 +71,8 @@ def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
         for what in dict.fromkeys([*models[model], *new[model]]):
             values = models[model].get(what), new[model].get(what)
             if values[0] != values[1]:
-                found.append("%s of %s %s -> %s" % (what, model, *map(_in_words, values)))
+                found.append("%s of %s %s -> %s" % (what, model, *map(value_in_words, values)))
     return found
-
-
-def _in_words(value: Any) -> Any:
-    """A setting of a model in plain words. None is what the plan leaves to the server."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return "not set" if value is None else value
 
 
 def beside_untouched(benchmark: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:

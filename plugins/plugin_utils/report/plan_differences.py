@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.differences import value_in_words
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import HIDDEN
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.gpu_memory import gpu_labels
@@ -109,7 +110,7 @@ def _changed(old: Any, new: Any) -> str:
 
 
 def _value(value: Any) -> str:
-    text = "not set" if value is None else str(value)
+    text = value_in_words(value)
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
 
 

@@ -18,12 +18,7 @@ def test_the_work_of_an_untouched_host():
     work = found["work"]
     assert found["obstacles"] == [] and work["pending"]
     assert (work["fetch_release"], work["create_group"], work["adopt_command"]) == (True, True, False)
-    assert work["user"] == {
-        "group": "ollama",
-        "home": paths.HOME,
-        "shell": "/bin/false",
-        "groups": ["render", "video"],
-    }
+    assert work["user"] == {"group": "ollama", "home": paths.HOME, "shell": "/bin/false", "groups": ["render", "video"]}
     assert {file["state"] for file in work["fetch_files"] if file["path"] != paths.MADE} == {"directory"}
     (switch,) = work["switches"]
     assert switch["title"] == "gpu0" and switch["enable"] == switch["restart"] == switch["instances"] == ["gpu0"]

@@ -93,6 +93,13 @@ def test_plans_that_differ(wanted, said):
         assert any(phrase in one for one in found), (phrase, found)
 
 
+def test_what_is_on_or_off_is_said_so():
+    before, after = planned(GEMMA), planned(GEMMA)
+    for plan, resident in ((before, True), (after, False)):
+        plan["instances"][0]["models"][0]["resident"] = resident
+    assert any("resident on -> off" in one for one in plan_differences(before, after))
+
+
 def test_what_is_free_at_the_moment_is_no_difference():
     plan = planned(GEMMA)
     other = copy.deepcopy(plan)

@@ -206,7 +206,7 @@ def measure(
             batches = []
             for _repeat in range(wanted.repeats):
                 disturbed = any(quiet.is_busy(place.unit) for place in places)
-                texts = [prompt(words, next(numbers)) for unused in clients]
+                texts = [prompt(words, number) for unused, number in zip(clients, numbers)]
                 batch = together(clients, places[0].asked, texts, wanted.tokens, places[0].keep_alive)
                 batches.append(Batch(batch.requests, batch.seconds, disturbed))
             what = {"model": model, "instances": names, "prompt": words, "streams": len(clients)}

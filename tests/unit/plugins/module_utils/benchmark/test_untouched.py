@@ -67,8 +67,8 @@ def measured(models, tmp_path, monkeypatch):
         stopped.append({str(name): source for name, source in sources.items()})
         try:
             yield Pause("http://127.0.0.1:%d" % server.port, time.monotonic() + seconds)
-            if measure.failure:
-                raise measure.failure
+            for failure in measure.failures:
+                raise failure
         finally:
             assert measure.is_locked
 
@@ -94,7 +94,7 @@ def measured(models, tmp_path, monkeypatch):
         untouched.measure_untouched(wanted_plan, wanted, 0, outage_limit, found)
         return found
 
-    measure.stopped, measure.busy, measure.is_locked, measure.failure = stopped, set(), False, None
+    measure.stopped, measure.busy, measure.is_locked, measure.failures = stopped, set(), False, []
     yield measure
     server.stop()
 
@@ -173,7 +173,7 @@ def test_what_was_measured_before_the_end_of_the_time_is_kept(models, measured, 
 def test_what_was_measured_before_a_failure_is_kept(models, measured, monkeypatch, failure, is_raised, why):
     looks = iter([False, True])
     monkeypatch.setattr(Pause, "is_over", lambda pause: next(looks))
-    measured.failure = failure
+    measured.failures = [failure]
     wanted_plan = plan(models, "tiny:latest")
     found = untouched.begun(wanted_plan)
     with pytest.raises(type(failure)) if is_raised else contextlib.nullcontext():

@@ -164,14 +164,16 @@ def another(*likeliest):
     return dataclasses.replace(ANSWER, server="ollama@gpu1.service", tokens=((likeliest[0][0], -0.3, likeliest),))
 
 
+RULES = Rules(wanted="a" * 32, loaded="a" * 32, ports=(11434,))
+
+
 def on_a_network(**rules):
     """A plan whose instance listens on a network, and observations of a host with these rules of who may connect."""
     wanted = plan()
     wanted["instances"][0]["address"] = "0.0.0.0"
-    return wanted, dataclasses.replace(observations(), rules=Rules(**rules))
+    return wanted, dataclasses.replace(observations(), rules=dataclasses.replace(RULES, **rules))
 
 
-RULES = {"wanted": "a" * 32, "loaded": "a" * 32, "ports": (11434,)}
 LISTENERS = [
     {"address": "127.0.0.1", "port": 11434, "pid": pid, "process": name, "unit": unit}
     for pid, name, unit in ((4200, "ollama", UNIT), (77, "nginx", "nginx.service"))
@@ -295,11 +297,11 @@ LIES = {
     "forged_lines": (plan(), observations(log=logged('[GIN] | GET "/offloaded 49/49 layers to GPU"'))),
     "cpu_with_context": (on_the_cpu(), observations(held={A: OVERHEAD}, **WITHOUT_LOG)),
     # -- who may connect -----------------------------------------------------------------------------------------------
-    "rules_gone": on_a_network(**dict(RULES, loaded=None, ports=())),
-    "rules_changed": on_a_network(**dict(RULES, loaded="", ports=())),
-    "longer_list": on_a_network(**dict(RULES, loaded="b" * 32)),
-    "rules_of_other_ports": on_a_network(**dict(RULES, ports=(11435,))),
-    "rules_file_gone": on_a_network(**dict(RULES, wanted=None, fault="it is missing")),
+    "rules_gone": on_a_network(loaded=None, ports=()),
+    "rules_changed": on_a_network(loaded="", ports=()),
+    "longer_list": on_a_network(loaded="b" * 32),
+    "rules_of_other_ports": on_a_network(ports=(11435,)),
+    "rules_file_gone": on_a_network(wanted=None, fault="it is missing"),
 }
 #: (plan, observations) of hosts whose figures contradict each other, so that they prove nothing.
 CONTRADICTIONS = {

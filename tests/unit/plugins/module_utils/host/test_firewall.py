@@ -14,17 +14,17 @@ RULES = Firewall((11434, 11435), ("192.0.2.7", "2001:db8::/32"))
 #: What nft prints of them. test_firewall_rules.py has what several releases of nft print.
 LISTED = """\
 table inet ollama_multigpu {
-	chain input {
-		type filter hook input priority filter; policy accept;
-		iifname "lo" accept
-		tcp dport { 11434, 11435 } jump clients
-	}
+\tchain input {
+\t\ttype filter hook input priority filter; policy accept;
+\t\tiifname "lo" accept
+\t\ttcp dport { 11434, 11435 } jump clients
+\t}
 
-	chain clients {
-		ip saddr 192.0.2.7 accept
-		ip6 saddr { 2001:db8::/32 } accept
-		counter packets 3 bytes 180 drop
-	}
+\tchain clients {
+\t\tip saddr 192.0.2.7 accept
+\t\tip6 saddr { 2001:db8::/32 } accept
+\t\tcounter packets 3 bytes 180 drop
+\t}
 }
 """
 NONE = (1, "", "Error: No such file or directory\nlist table inet ollama_multigpu\n")

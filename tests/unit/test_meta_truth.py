@@ -205,7 +205,7 @@ def test_tasks_read_the_variables_that_were_evaluated_once(path):
 
 
 def test_entry_points_evaluate_the_variables_first():
-    for entry in ("plan", "verify", "benchmark", "remove"):
+    for entry in ("plan", "verify", "benchmark", "diagnose", "remove"):
         first = _load(ROLE / "tasks" / (entry + ".yml"))[0]
         assert first["ansible.builtin.import_tasks"] == "freeze.yml", entry
         assert first.get("when", "not __ollama_multigpu_is_stage") == "not __ollama_multigpu_is_stage"
@@ -259,6 +259,29 @@ def test_the_plan_takes_every_option_that_the_role_has_a_variable_for():
     for name in [*options, *yaml.safe_load(fragment)["options"]]:
         if "ollama_multigpu_" + name in _load(ROLE / "defaults" / "main.yml"):
             assert name in task["gpufleet.ollama.placement_info"], name
+
+
+def test_a_diagnosis_takes_every_option_of_the_module():
+    """With the same defaults: a question loads the host, so it is asked only on request."""
+    module = CHECKOUT / "plugins" / "modules" / "diagnosis_info.py"
+    options = yaml.safe_load(_constant(module, "DOCUMENTATION"))["options"]
+    (task,) = [task for task in _load(ROLE / "tasks" / "diagnose.yml") if "gpufleet.ollama.diagnosis_info" in task]
+    names = {name: "ollama_multigpu_diagnose_" + name for name in options}
+    given = {name: "{{ __ollama_multigpu_settings.%s }}" % variable for name, variable in names.items()}
+    assert task["gpufleet.ollama.diagnosis_info"] == given
+    documented = {name: (one["type"], one["default"]) for name, one in _options("diagnose").items()}
+    assert documented == {names[name]: (one["type"], one["default"]) for name, one in options.items()}
+    assert documented["ollama_multigpu_diagnose_answers"] == ("bool", False)
+
+
+@pytest.mark.parametrize("entry", ["benchmark", "diagnose", "plan", "report", "verify"])
+def test_a_playbook_runs_its_entry_point(entry):
+    """Also in a run with tags."""
+    (play,) = _load(CHECKOUT / "playbooks" / (entry + ".yml"))
+    (task,) = play["tasks"]
+    role = {"name": "gpufleet.ollama.ollama_multigpu", "tasks_from": entry, "apply": {"tags": ["always"]}}
+    assert task["ansible.builtin.include_role"] == role and task["tags"] == ["always"]
+    assert play["gather_facts"] is False
 
 
 def test_a_switch_has_the_limits_of_the_role():
@@ -353,7 +376,7 @@ def _first_paragraph(option):
 
 
 def test_readme_says_of_variables_what_their_documentation_says():
-    options = {**_options("main"), **_options("benchmark")}
+    options = {**_options("main"), **_options("benchmark"), **_options("diagnose")}
     documented = {name: _first_paragraph(option) for name, option in options.items()}
     assert {row[0].strip("`"): row[2] for row in _table("Variables of the role", ROLE / "README.md")} == documented
     keys = _options("main")["ollama_multigpu_models"]["options"]

@@ -72,7 +72,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 servers:
-  description: The servers of the gateway that are meant, as HAProxy names them.
+  description:
+    - The servers of the gateway that are meant, as HAProxy names them (C(BACKEND/SERVER)).
+    - An instance may have more than one. One in a backend C(check0_BACKEND), C(check1_BACKEND) and so on gets no
+      requests; its checks tell whether the servers of that instance in C(BACKEND) work.
   returned: success
   type: list
   elements: str

@@ -119,13 +119,14 @@ class GatewaySocket:
             self._tell("set server %s state drain" % server)
 
     def take_back(self, servers: Collection[str]) -> None:
-        """Take servers back into rotation at once: they were proven before their next check. One that does not answer
-        leaves again with the first request.
+        """Take servers back into rotation at once, and not after their next check: they were proven. One that does not
+        answer leaves again by its checks, or by failed connections in succession where the gateway counts them.
 
         Raises:
             GatewaySocketError: HAProxy refuses it.
         """
-        # One that follows the check of another server has no health of its own.
+        # A server with "track" has the health of the server that it names (check0_BACKEND/SERVER). HAProxy refuses to
+        # set it.
         following = {path for path, row in self._rows().items() if row.get("tracked")}
         for server in servers:
             self._tell("set server %s state ready" % server)

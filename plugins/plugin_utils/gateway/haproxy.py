@@ -170,7 +170,8 @@ backend @name@
     acl held str(@name@),map(@held@) -m found
     @crowded@
     http-request lua.hold if held { nbsrv eq 0 }
-@check@    # Not one failed connection alone, which a busy host has. A request outlives as many with each of the others.
+@check@    # A busy host may refuse a connection: one alone takes no server out of the rotation. The retries are enough
+    # to try all other servers so often that they are out of it.
     retries @retries@
 @key@    default-server @checked@tcp-ut 20s
 """

@@ -72,9 +72,11 @@ findings:
   elements: dict
   sample:
     - finding: pcie_narrow
-      evidence: the PCIe link of GPU-5b9a7a5e-8f2e-4f0e-9d0a-0d0c1f6f0a01 has 4 of 16 lanes
+      evidence: the PCIe link of GPU 0 (RTX A6000) uses 4 of 16 lanes
       confidence: likely
-      remedy: Look at the slot (some have fewer lanes than their length), the riser and the seat of the board.
+      remedy: >-
+        Check the slot (some have fewer lanes than their length), the riser and the seat of the board. Until then,
+        models load slowly, and so does each copy between GPUs.
       variable: ""
       subject: GPU-5b9a7a5e-8f2e-4f0e-9d0a-0d0c1f6f0a01
       symptoms: [it is slow]
@@ -84,10 +86,16 @@ looked_at:
   type: list
   elements: str
 lines:
-  description: The findings as sentences, and how many there are.
+  description: The findings as sentences, with the symptoms that each can explain, and how many there are.
   returned: success
   type: list
   elements: str
+  sample:
+    - >-
+      pcie_narrow (likely): the PCIe link of GPU 0 (RTX A6000) uses 4 of 16 lanes. This can explain: it is slow. Check
+      the slot (some have fewer lanes than their length), the riser and the seat of the board. Until then, models load
+      slowly, and so does each copy between GPUs.
+    - 1 finding (1 likely).
 """
 
 from ansible.module_utils.basic import AnsibleModule

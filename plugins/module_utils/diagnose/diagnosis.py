@@ -99,11 +99,16 @@ def _server(server: Server) -> str:
 
 
 def lines(evidence: HostEvidence, found: list[Finding]) -> list[str]:
-    """Return sentences about findings, one each, and a last one on how many there are."""
+    """Return sentences about findings, the symptoms that each can explain among them, and a last one on how many there
+    are."""
     told = []
     for one in found:
         variable = " The role's variable is %s." % one.variable if one.variable else ""
-        told.append("%s (%s): %s. %s%s" % (one.finding, one.confidence, one.evidence, one.remedy, variable))
+        symptoms = "; ".join(KINDS[one.finding].symptoms)
+        told.append(
+            "%s (%s): %s. This can explain: %s. %s%s"
+            % (one.finding, one.confidence, one.evidence, symptoms, one.remedy, variable)
+        )
     if not found:
         return [_nothing(evidence)]
     counts = {name: sum(one.confidence == name for one in found) for name in CONFIDENCES}

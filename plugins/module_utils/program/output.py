@@ -12,8 +12,9 @@ from typing import Any, TextIO
 from ..common.printable import printable
 from .shapes import Line
 
-#: Servers name models, and a server may lie: longer lines and more of them help nobody.
-_LONGEST, _MOST_LINES = 500, 300
+#: Servers name models, and a server may lie: longer lines and more of them help nobody. A finding of a diagnosis has
+#: up to 500 characters, and more where several processes are named.
+_LONGEST, _MOST_LINES = 1000, 300
 #: Longest text and list in data that is printed or kept.
 _LONGEST_TEXT, _MOST_ENTRIES = 2000, 5000
 

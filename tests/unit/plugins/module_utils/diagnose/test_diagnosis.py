@@ -69,6 +69,16 @@ def test_data_has_the_symptoms():
     assert "cannot be read" in data["looked_at"][0]
 
 
+def test_a_line_names_the_symptoms_that_its_finding_can_explain():
+    evidence = host(inventory=inventory(first={"pcie": {"width": 4, "max_width": 16}}))
+    (line, count) = diagnosis.lines(evidence, findings(evidence))
+    assert line.startswith("pcie_narrow (likely): the PCIe link of GPU 0 (RTX A6000) uses 4 of 16 lanes.")
+    assert " This can explain: it is slow. " in line and count == "1 finding (1 likely)."
+    evidence = host(inventory=broken("version_mismatch"))
+    (line, _count) = diagnosis.lines(evidence, findings(evidence))
+    assert " This can explain: it runs on the CPU; it was fine before the update. Reboot the host" in line
+
+
 def test_what_was_looked_at():
     text = " ".join(diagnosis.looked_at(host(kernel_lines=None, servers=(server(), server(name="x", pid=0)))))
     for words in ("580.95.05", A, "Ollama 0.32.15 at http://127.0.0.1:11434", "llama3:70b", "x does not run", "Xid"):

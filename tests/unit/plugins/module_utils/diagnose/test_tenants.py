@@ -38,6 +38,23 @@ def test_what_provokes_it(kind):
     assert all(word in finding.evidence for word in words) and finding.subject == A
 
 
+@pytest.mark.parametrize(
+    "cgroup, unit, words",
+    [
+        ("0::/system.slice/docker-%s.scope\n" % ("4f" * 32), "docker-x.scope", "container 4f4f4f4f4f4f (docker)"),
+        ("0::/system.slice/slurmstepd.scope/job_4242/step_0/user/task_0\n", "slurmstepd.scope", "Slurm job 4242"),
+        (
+            "0::/kubepods.slice/kubepods-pod8d2a4f7e_1111_2222_3333_444444444444.slice/cri-containerd-1.scope\n",
+            None,
+            "pod 8d2a4f7e-1111-2222-3333-444444444444",
+        ),
+    ],
+)
+def test_a_tenant_is_named_by_its_control_group(cgroup, unit, words):
+    finding = found(shared(30 * GIB, unit=unit, cgroup=cgroup))["foreign_tenant"]
+    assert "process 4711 (python3, %s)" % words in finding.evidence
+
+
 def test_little_memory_of_others_is_well():
     assert not found(shared(GIB))
 

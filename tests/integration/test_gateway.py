@@ -15,6 +15,7 @@ import time
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.gateway_socket import GatewaySocket, servers_of
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway import haproxy
 
 from tests.integration import prometheus
 from tests.integration.gateway_front import KEYS, ROLE, Light, entry, raw, running, until
@@ -112,6 +113,35 @@ def test_loaded_models_are_those_in_rotation(front, lights):
     finally:
         lights[0].ask("PUT", "/rig/loaded", lights[0].models)
     until(lambda: front.ask("POST", CHAT, {"model": "tiny:8b"}).status == 200)
+
+
+def test_a_model_on_demand_is_served_while_it_is_not_loaded(tmp_path):
+    """Its instance has it and loads it for the request. A resident model must be loaded: beside it, one is not."""
+    light = Light("one", ["tiny:8b", "rare:70b"])
+    try:
+        light.ask("PUT", "/rig/loaded", ["tiny:8b"])
+        instance = entry(light, "gpu0")
+        serves = {model["name"]: model for model in instance["serves"]}
+        serves["rare:70b"]["resident"] = False
+        with running(
+            tmp_path, {"a": {"ollama_version": "0.32.15", "endpoints": [instance]}}, acknowledged=["keys"]
+        ) as front:
+            assert front.ask("POST", CHAT, {"model": "rare:70b", "stream": False}, key=None).status == 200
+            assert light.seen()[-1]["model"] == "rare:70b"
+            light.ask("PUT", "/rig/loaded", [])
+            until(lambda: front.servers(False) == ["model_tiny:8b/a_gpu0"])
+            assert front.servers(True) == ["model_rare:70b/a_gpu0"]
+            assert front.ask("POST", CHAT, {"model": "rare:70b", "stream": False}, key=None).status == 200
+    finally:
+        light.kill()
+
+
+def test_a_query_is_dropped(front, lights):
+    """Ollama gets the path as it is in the list of calls."""
+    for path in (CHAT, "/v1/chat/completions"):
+        assert front.ask("POST", path + "?beta=true&path=/api/delete", {"model": "tiny:8b"}).status == 200
+        assert lights[0].seen()[-1]["path"] == path
+    assert front.ask("GET", "/api/tags?x").json == front.ask("GET", "/api/tags").json
 
 
 def test_a_long_body_with_the_model_at_its_end_is_routed(front, lights):
@@ -297,6 +327,33 @@ def test_requests_wait_while_the_only_instance_is_switched(lights, tmp_path):
         assert front.ask("POST", CHAT, slow, key=None).status == 503
         lights[0].start()
         until(lambda: not front.servers(False))
+
+
+def test_requests_wait_longer_for_a_switch_than_for_a_slot(lights, tmp_path, monkeypatch):
+    """An instance that is switched takes longer to load than a request waits for a slot. But it waits not for ever."""
+    given = {"acknowledged": ["keys"], "queue_timeout": 1}
+    ask = {"model": "tiny:8b", "stream": False, "options": {"num_predict": 1}}
+    with running(tmp_path, facts_of(lights), **given) as front:
+        gateway = GatewaySocket(str(tmp_path / "admin.sock"), str(tmp_path / "held.map"))
+        servers = servers_of((tmp_path / "haproxy.cfg").read_text(encoding="utf-8"), "a", ["gpu0"])
+        found = []
+        gateway.drain(servers)
+        thread = threading.Thread(target=lambda: found.append(front.ask("POST", CHAT, ask, key=None)))
+        thread.start()
+        until(lambda: int(front.row("model_tiny:8b")["scur"]) == 1)
+        until(lambda: int(front.row("model_tiny:8b", "a_gpu0")["lastchg"]) >= 4)  # it is drained for four seconds
+        gateway.take_back(servers)
+        thread.join()
+        assert [reply.status for reply in found] == [200]
+
+        monkeypatch.setattr(haproxy, "HOLD_SECONDS", 1)
+        front.write(facts_of(lights), **given)
+        front.reload()
+        until(lambda: not front.servers(False))
+        gateway.drain(servers)
+        refused = front.ask("POST", CHAT, ask, key=None)
+        assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+        gateway.take_back(servers)
 
 
 def test_requests_that_wait_for_the_only_instance_are_answered_once_it_is_back(lights, tmp_path):

@@ -23,8 +23,9 @@ from tests.rig.ollama import streams
 from tests.session import FULL
 
 CLIENTS = 200
-#: Seconds of each of the five parts: a minute, and five minutes in make test-full.
-SECONDS = 60 if FULL else 10
+#: Seconds of each of the five parts: together a minute, and five minutes in make test-full.
+PARTS = 5
+SECONDS = (300 if FULL else 60) / PARTS
 REQUEST = {"model": "llama3", "options": {"num_predict": 4, "rig_pause": 0.5, "rig_silence": 0.3}}
 
 

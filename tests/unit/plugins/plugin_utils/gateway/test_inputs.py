@@ -82,6 +82,15 @@ def test_a_wrong_variable_is_said(given, words):
         gateway(settings(**given), ONE, None)
 
 
+@pytest.mark.parametrize("capabilities, mebibytes", [(None, 1), (("completion",), 1), (("completion", "vision"), 4)])
+@pytest.mark.parametrize("upstream", [{}, {"port": 11480, "key": KEY, "addresses": {"a": "192.0.2.1"}}])
+def test_a_request_may_be_larger_where_a_model_takes_images(capabilities, mebibytes, upstream):
+    both = facts(endpoint("a", "gpu0", model("x:latest"), model("y:latest", capabilities=capabilities)))
+    found = gateway(settings(body_bytes="", upstream=upstream), both, None)
+    assert found.limits.body_bytes == mebibytes * 1024 * 1024
+    assert gateway(settings(body_bytes=65536, upstream=upstream), both, None).limits.body_bytes == 65536
+
+
 def test_the_version_is_the_oldest_of_the_hosts():
     both = {
         **facts(endpoint("a", "gpu0", model("x:latest")), version="0.32.15"),

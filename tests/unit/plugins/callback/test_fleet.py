@@ -61,7 +61,7 @@ class Run:
     """A callback with what it has printed."""
 
     def __init__(self, monkeypatch, is_new, verbosity=0):
-        self.is_new = is_new
+        self.is_new, self.verbosity = is_new, verbosity
         self.callback = fleet.CallbackModule()
         options = {"display_ok_hosts": True, "result_format": "json"}
         monkeypatch.setattr(self.callback, "get_option", options.get)
@@ -72,6 +72,8 @@ class Run:
         display.banner = display.warning = self.printed.append
         monkeypatch.setattr(self.callback, "_display", display)
         monkeypatch.setattr(fleet, "terminal_style", lambda details=False: Style(details=details))
+        self.now = 1000.0
+        monkeypatch.setattr(fleet, "time", SimpleNamespace(monotonic=lambda: self.now))
         self.callback.v2_playbook_on_start(SimpleNamespace(_file_name="site.yml"))
         self.callback.v2_playbook_on_play_start(
             SimpleNamespace(get_name=lambda: "Serve models", check_mode=False, strategy="linear")
@@ -83,13 +85,15 @@ class Run:
             return SimpleNamespace(host=host, task=task, result=answer, exception=None)
         return SimpleNamespace(_host=host, _task=task, _result=answer)
 
-    def ends(self, kind, host, task, answer, **options):
+    def ends(self, kind, host, task, answer, after=0.0, **options):
+        """A task begins, and ends after so many seconds."""
         self.callback.v2_runner_on_start(SimpleNamespace(get_name=lambda: host, name=host), task)
+        self.now += after
         getattr(self.callback, "v2_runner_" + kind)(self.result(host, task, answer), **options)
 
     def shows(self, host, **options):
         """A task of module show that ends well."""
-        found = shown(options, Style(), host)
+        found = shown(options, Style(details=self.verbosity > 0), host)
         answer = {
             "changed": False,
             "lines": [],
@@ -165,6 +169,28 @@ def test_a_failure_is_told_with_its_whole_message(run):
     assert "a: FAILED, nothing changed" in run.text and "Overview: 2 hosts, 1 FAILED, 1 done" in run.text
     assert " ".join(run.text.split()).count(message) == 2, "the remedy is at its end, and is wanted in the overview"
     assert max(map(len, run.text.splitlines())) <= 80
+
+
+def test_the_seconds_of_each_stage_are_measured_however_a_task_ends(run):
+    run.ends("on_ok", "a", Task("Read"), {"changed": False}, after=2.0)
+    run.ends("on_skipped", "a", Task("Skip"), {"changed": False, "skipped": True}, after=0.5)
+    run.ends("on_ok", "a", Task("Start", path="switch/one.yml"), {"changed": True}, after=30.25)
+    assert run.printed[-1] == "a  changed: Start, 30 s"
+    run.ends("on_failed", "a", Task("Prove", path="verify.yml"), {"failed": True, "msg": "no"}, after=4.0)
+    run.ends("on_unreachable", "b", Task("Read"), {"unreachable": True, "msg": "No route."}, after=10.0)
+    # Tasks of several hosts run at the same time.
+    task = Task("Fetch", path="fetch/main.yml")
+    for host in ("a", "b"):
+        run.callback.v2_runner_on_start(SimpleNamespace(get_name=lambda host=host: host, name=host), task)
+    for host in ("a", "b"):
+        run.now += 1.5
+        run.callback.v2_runner_on_ok(run.result(host, task, {"changed": False}))
+    run.callback.v2_playbook_on_stats(Stats(a={"failures": 1}, b={"unreachable": 1}))
+    assert run.text.splitlines()[-3:] == [
+        "seconds  plan  fetch  switch  verify   all",
+        "a         2.5    1.5    30.2     4.0  38.2",
+        "b        10.0    3.0     0.0     0.0  13.0",
+    ]
 
 
 def test_evidence_that_passes_is_shown_where_it_is_news(run):
@@ -244,7 +270,8 @@ def test_details_are_those_of_the_default_callback(monkeypatch):
     run.shows("a", plan=PLAN, applied=PLAN)
     run.callback.v2_playbook_on_stats(Stats(a={"ok": 2}))
     assert "ok: [a] => " in run.text and "PLAY RECAP" in run.text and "Overview: 1 host" in run.text
-    assert "memory     gpu0 GPU 0" in run.text or "GPU-00000001" in run.text or "Plan for Ollama" in run.text
+    assert "    memory     gpu0 GPU 0: 63 layers, weights " in run.text
+    assert " GPU-00000001-1111-2222-3333-444444444444, " in run.text
 
 
 def _core_is_new():

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
+import pty
 import subprocess
 import sys
 
@@ -21,8 +23,9 @@ def test_the_module_itself_prints_nothing():
     assert answer["failed"] and "on the controller" in answer["msg"]
 
 
-def play(home, **environment):
-    """A run in check mode: a plan with a name that is an escape sequence, and a task with no_log."""
+def prepared(home, **environment):
+    """(command, environment) of a run in check mode: a plan with a name that is an escape sequence, and a task with
+    no_log."""
     collections = next(
         path for path in sys.path if (pathlib.Path(path) / "ansible_collections" / "gpufleet" / "ollama").exists()
     )
@@ -35,16 +38,15 @@ def play(home, **environment):
         {"ansible.builtin.assert": {"that": ["shown.lines | length > 5", "shown.overview.feasible"]}},
     ]
     (home / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
-    given = dict(os.environ, ANSIBLE_COLLECTIONS_PATH=collections, ANSIBLE_HOME=str(home), ANSIBLE_NOCOLOR="1")
-    done = subprocess.run(
-        [str(pathlib.Path(sys.executable).parent / "ansible-playbook"), "-i", "192.0.2.1,", "play.yml", "--check"],
-        env=dict(given, **environment),
-        cwd=home,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    command = [str(pathlib.Path(sys.executable).parent / "ansible-playbook"), "-i", "192.0.2.1,", "play.yml", "--check"]
+    given = dict(os.environ, ANSIBLE_COLLECTIONS_PATH=collections, ANSIBLE_HOME=str(home))
+    return command, dict(given, **environment)
+
+
+def play(home, **environment):
+    """A run without colours."""
+    command, given = prepared(home, ANSIBLE_NOCOLOR="1", **environment)
+    done = subprocess.run(command, env=given, cwd=home, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -53,6 +55,41 @@ def play(home, **environment):
 def played(tmp_path_factory):
     """The output of one run."""
     return play(tmp_path_factory.mktemp("show")).stdout
+
+
+#: Settings with which somebody decides on colours.
+COLOUR_SETTINGS = ("ANSIBLE_NOCOLOR", "NO_COLOR", "ANSIBLE_FORCE_COLOR")
+
+
+def in_colours(home, terminal, **environment):
+    """What a run prints where nobody has decided on colours: on a terminal, or into a pipe."""
+    command, given = prepared(home, TERM="xterm", **environment)
+    command = ["timeout", "120", *command]
+    given = {name: value for name, value in given.items() if name in environment or name not in COLOUR_SETTINGS}
+    ours, theirs = pty.openpty() if terminal else os.pipe()
+    try:
+        with subprocess.Popen(command, env=given, cwd=home, stdin=subprocess.DEVNULL, stdout=theirs) as process:
+            os.close(theirs)
+            found = b""
+            # A terminal that nobody has open any more is an error.
+            with contextlib.suppress(OSError):
+                while part := os.read(ours, 65536):
+                    found += part
+        assert process.returncode == 0, found
+    finally:
+        os.close(ours)
+    return found.decode()
+
+
+@pytest.mark.parametrize("callback", ["default", "gpufleet.ollama.fleet"])
+def test_colours_are_for_terminals(tmp_path, callback):
+    """Of the plan, which the action prints or the callback."""
+    title, weights = "\x1b[1mPlan for Ollama 0.32.15 on 192.0.2.1: ", "\x1b[38;5;32m█"
+    on_terminal = in_colours(tmp_path, terminal=True, ANSIBLE_STDOUT_CALLBACK=callback)
+    assert title in on_terminal and weights in on_terminal
+    assert "\x1b[" not in in_colours(tmp_path, terminal=True, ANSIBLE_STDOUT_CALLBACK=callback, NO_COLOR="1")
+    piped = in_colours(tmp_path, terminal=False, ANSIBLE_STDOUT_CALLBACK=callback)
+    assert "Plan for Ollama 0.32.15 on 192.0.2.1: " in piped and "\x1b[" not in piped
 
 
 #: A callback whose standard output is data, as that of ansible.posix.

@@ -48,9 +48,10 @@ def html_page(report: FleetReport) -> str:
     to_look_at = [host.name for host in report.hosts if role(host.state) != "good"]
     opened = {host.name for host in report.hosts} if len(report.hosts) == 1 else set(to_look_at[:_OPENED])
     is_large = len(report.hosts) > MANY_HOSTS
-    everywhere = _shared([settings for host in report.hosts for settings in _settings_of(host)]) if is_large else {}
+    everywhere = _shared([one for host in report.hosts for one in _settings_of(host)]) if is_large else {}
     most = _LISTED_OF_MANY if is_large else _LISTED
-    given = {"is_large": is_large, "most": most, "settings": functools.partial(_settings, is_large, everywhere)}
+    of_host = functools.partial(settings, is_large=is_large, everywhere=everywhere)
+    given = {"is_large": is_large, "most": most, "settings": of_host}
 
     def section(host: HostReport, number: int) -> Markup:
         return _section(host, {"number": number, "is_open": host.name in opened, **given})
@@ -152,9 +153,9 @@ def replicas(host: HostReport) -> dict[str, int]:
     return dict(Counter(model.name for instance in host.instances for model in instance.models))
 
 
-def setting_list(settings: Mapping[str, str]) -> Markup:
+def setting_list(values: Mapping[str, str]) -> Markup:
     """Return settings as HTML: their names and values as code."""
-    return Markup(", ").join(Markup("<code>%s=%s</code>") % pair for pair in settings.items())
+    return Markup(", ").join(Markup("<code>%s=%s</code>") % pair for pair in values.items())
 
 
 def _settings_of(host: HostReport) -> list[Mapping[str, str]]:
@@ -169,20 +170,25 @@ def _shared(all_settings: list[Mapping[str, str]]) -> dict[str, str]:
     return {name: value for name, value in first.items() if all(one.get(name) == value for one in others)}
 
 
-def _settings(is_large: bool, everywhere: Mapping[str, str], host: HostReport) -> Iterator[tuple[str, dict[str, str]]]:
-    """What a page says of the settings of a host: (whose they are, settings).
+def settings(
+    host: HostReport, is_large: bool = False, everywhere: Optional[Mapping[str, str]] = None
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Return what a page says of the settings of a host: (whose they are, settings).
 
     Args:
-        is_large: whether the fleet is; then those of each instance are in the JSON alone.
-        everywhere: settings of all hosts, which the page has once.
         host: the host.
+        is_large: whether the fleet is, and the page leaves those of each instance to the JSON.
+        everywhere: settings of all hosts, which the page has once.
     """
+    before = everywhere or {}
     common = _shared(_settings_of(host))
-    if set(common) - set(everywhere):
-        yield "All instances", {name: value for name, value in common.items() if name not in everywhere}
+    if set(common) - set(before):
+        yield "All instances", {name: value for name, value in common.items() if name not in before}
     for instance in host.instances if not is_large or not common else []:
-        known_before = {**common, **everywhere}
-        yield instance.name, {name: value for name, value in instance.settings.items() if name not in known_before}
+        yield (
+            instance.name,
+            {name: value for name, value in instance.settings.items() if name not in {**common, **before}},
+        )
 
 
 def role(state: str) -> str:

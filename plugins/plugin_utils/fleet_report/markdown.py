@@ -14,6 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.html 
     figure,
     known,
     on,
+    settings,
     speeds,
 )
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.shapes import (
@@ -23,6 +24,7 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.shape
     HostReport,
     InstanceReport,
     MemoryParts,
+    ModelReport,
 )
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.markdown import escaped
 
@@ -88,6 +90,7 @@ def _host(host: HostReport) -> list[str]:
     if host.reason:
         lines += [escaped(host.reason), ""]
     versions = (("Ollama", host.ollama_version), ("driver", host.driver_version), ("CUDA", host.cuda_version))
+    versions += (("architecture", host.architecture), ("address", host.address))
     lines += [", ".join("%s %s" % (word, escaped(known(value))) for word, value in versions), ""]
     for one in host.findings:
         where = " (%s)" % escaped(one.where) if one.where else ""
@@ -98,14 +101,22 @@ def _host(host: HostReport) -> list[str]:
     lines += [""] if host.findings else []
     if host.gpus:
         lines += _table(["GPU", "UUID", "Bytes", "Predicted", "Observed", "Models"], map(_gpu, host.gpus))
+    lines += _listed("Notes about GPUs", ["%s: %s" % (gpu.label, text) for gpu in host.gpus for text in gpu.notes])
     for instance in host.instances:
         lines += list(_instance(instance))
     lines += [""] if host.instances else []
+    lines += _listed("Why", ["%s: %s" % pair for pair in host.why.items()])
+    lines += _listed("Settings", map(_settings, settings(host)))
     lines += _benchmark(host.benchmark) if host.benchmark else []
     for title, said in ((_title(host), host.changes), ("Notes", host.notes), ("History", _history(host))):
-        if said:
-            lines += ["### %s" % title, "", *("* %s" % escaped(text) for text in said), ""]
+        lines += _listed(title, said)
     return lines
+
+
+def _listed(title: str, said: Iterable[str]) -> list[str]:
+    """A list with its title; nothing where there is nothing to list."""
+    items = ["* %s" % escaped(text) for text in said]
+    return ["### %s" % title, "", *items, ""] if items else []
 
 
 def _benchmark(found: BenchmarkReport) -> list[str]:
@@ -133,7 +144,9 @@ def _title(host: HostReport) -> str:
 
 
 def _gpu(gpu: GpuReport) -> tuple[Any, ...]:
-    title = " ".join([gpu.label, gpu.name] + (["(%s)" % gpu.health] if gpu.health != "ok" else []))
+    place = "at %s" % gpu.pci_bus_id if gpu.pci_bus_id else ""
+    health = "(%s)" % gpu.health if gpu.health != "ok" else ""
+    title = " ".join(one for one in (gpu.label, gpu.name, place, health) if one)
     return (title, gpu.uuid, gpu.total_bytes, _parts(gpu.predicted), _parts(gpu.observed), ", ".join(gpu.models))
 
 
@@ -155,13 +168,33 @@ def _instance(instance: InstanceReport) -> Iterator[str]:
     where = instance.url or "no address for clients is known"
     yield "* %s on %s, %s" % (escaped(instance.name), escaped(instance.on), escaped(where))
     for model in instance.models:
-        said = [model.name, model.verdict, model.strategy, "context %s" % known(model.context_length)]
-        said += ["%g tokens/s" % model.tokens_per_second] if model.tokens_per_second is not None else []
-        yield "  * %s" % escaped(", ".join(one for one in said if one))
+        yield "  * %s" % escaped(_model(model))
         for text in model.problems:
             yield "    * %s" % escaped(text)
     for text in instance.problems:
         yield "  * %s" % escaped(text)
+
+
+def _settings(found: tuple[str, dict[str, str]]) -> str:
+    whose, values = found
+    return "%s: %s" % (whose, ", ".join("%s=%s" % pair for pair in values.items()))
+
+
+def _model(model: ModelReport) -> str:
+    said = [
+        model.name + (" (also %s)" % ", ".join(model.further_names) if model.further_names else ""),
+        model.verdict,
+        model.strategy,
+        "%s of %s layers on GPUs" % (known(model.gpu_layers), known(model.total_layers)),
+        "context %s" % known(model.context_length),
+        "%s %s" % (known(model.slots), "slot" if model.slots == 1 else "slots"),
+        "KV cache %s" % known(model.kv_cache_type),
+        "predicted %s" % gib(model.predicted_bytes, "–"),
+        "observed %s" % gib(model.observed_bytes, "–") if model.verdict else "",
+        "" if model.tokens_per_second is None else "%g tokens/s" % model.tokens_per_second,
+        "" if model.load_seconds is None else "loaded in %g s" % model.load_seconds,
+    ]
+    return ", ".join(one for one in said if one)
 
 
 def _history(host: HostReport) -> list[str]:

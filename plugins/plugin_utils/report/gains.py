@@ -16,10 +16,10 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.model_place
 class Gains:
     """A model of a plan beside the same model without any setting.
 
-    `loads` tells whether only the plan loads it at all. `layers` are layers on GPUs that the CPU would have, and
-    `layer_bytes` about their weights. `bytes` is memory that the model takes less by the figures of both, negative
-    where it takes more. `context` is how many tokens of context it has more (negative: fewer), `replicas` how many
-    instances more, and `free_gpus` the labels of GPUs that it leaves to others.
+    `loads` tells whether only the plan loads it at all. `layers` are layers on GPUs that the CPU would have (negative:
+    that the CPU has by the plan), and `layer_bytes` about their weights. `bytes` is memory that the model takes less by
+    the figures of both, negative where it takes more. `context` is how many tokens of context it has more (negative:
+    fewer), `replicas` how many instances more, and `free_gpus` the labels of GPUs that it leaves to others.
     """
 
     loads: bool = False
@@ -44,14 +44,14 @@ def gains(place: ModelPlace, untouched: dict[str, Any], labels: dict[str, str]) 
     if untouched.get("error") or untouched.get("outcome") is None:
         return Gains(loads=True, replicas=place.replicas - 1)
     before = sum(untouched.get("layers") or [])
-    layers = max(0, place.gpu_layers - before)
+    layers = place.gpu_layers - before
     per_layer = place.weight_bytes // place.gpu_layers if place.gpu_layers else 0
     used = set(untouched.get("gpu_uuids") or [])
     reckoned = untouched.get("predicted_bytes") or 0
     comparable = untouched["outcome"] in ("single", "split") and not layers and reckoned
     return Gains(
         layers=layers,
-        layer_bytes=layers * per_layer,
+        layer_bytes=abs(layers) * per_layer,
         bytes=reckoned - place.bytes_of_one * place.replicas if comparable else 0,
         context=(place.context_length or 0) - (untouched.get("context_length") or place.context_length or 0),
         replicas=place.replicas - 1,
@@ -66,8 +66,9 @@ def gains_text(found: Gains) -> tuple[str, str]:
         said.append("it is loaded at all")
     if found.replicas:
         said.append("+%d %s" % (found.replicas, "replica" if found.replicas == 1 else "replicas"))
-    if found.layers:
-        said.append("+%d layers on GPUs, about %s that the CPU would hold" % (found.layers, gib(found.layer_bytes)))
+    if found.layers > 0:
+        text = "+%s on GPUs, about %s that the CPU would hold"
+        said.append(text % (_layers(found.layers), gib(found.layer_bytes)))
     if found.context > 0:
         said.append("+%d tokens of context" % found.context)
     if found.bytes > 0:
@@ -77,9 +78,15 @@ def gains_text(found: Gains) -> tuple[str, str]:
     costs = []
     if found.context < 0:
         costs.append("%d tokens of context less" % -found.context)
+    if found.layers < 0:
+        costs.append("%s less on GPUs" % _layers(-found.layers))
     if found.bytes < 0:
         costs.append("%s of memory more" % gib(-found.bytes))
     if not said and not costs:
         return "gained", "nothing: Ollama would do the same by itself; the plan keeps it so"
     text = ", for ".join([part for part in (", ".join(said), " and ".join(costs)) if part])
     return "gained" if said else "given up", text
+
+
+def _layers(count: int) -> str:
+    return "%d %s" % (count, "layer" if count == 1 else "layers")

@@ -38,9 +38,6 @@ def test_what_was_there_before_does_not_count_as_fast():
     assert "1.0 MiB/s, 15 min left" in line
 
 
-WRONG = (("a", 2, 1), ("a", -1, 1), ("a", 0, 0), ("a", True, 2), ("a", 1.5, 2), ("a", 0, 2**70))
-
-
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[]", "null", '{"models": []}', '{"models": {"a": 1}}', "[" * 100000]

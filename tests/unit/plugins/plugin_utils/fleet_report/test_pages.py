@@ -10,7 +10,7 @@ import time
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report import bars, colours
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.html import html_page
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.html import html_page, in_words
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.markdown import markdown_page
 
 from tests.oracle import hosts
@@ -52,7 +52,7 @@ def evil():
 
 
 def test_the_evil_report_holds_the_text_in_many_places(evil):
-    assert str(as_json(evil)).count("alert(1)") > 20
+    assert Page.of(evil).text.count("alert(1)") > 20 and markdown_page(evil).count("alert(1)") > 20
 
 
 def test_what_hosts_answer_is_text_in_html(evil):
@@ -72,7 +72,8 @@ def test_what_hosts_answer_is_text_in_markdown(evil):
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables} == {7}
     heads = [line for line in text.splitlines() if line.startswith("#")]
-    assert all(re.match(r"#{1,3} (GPU fleet|Since|What|Changed|Notes|History|a:|b.*:)", line) for line in heads)
+    titles = r"#{1,3} (GPU fleet|Since|What|Changed|Notes|History|Why|Settings|a:|b.*:)"
+    assert all(re.match(titles, line) for line in heads)
 
 
 # -- what is in it -----------------------------------------------------------------------------------------------------
@@ -91,6 +92,8 @@ def test_every_gpu_is_a_node_with_its_uuid_and_bytes(page):
     assert page.gpus == wanted and len(page.all("figure")) == 4
     for gpu in gpus:
         assert gpu.uuid in page.text and "{:,} bytes".format(gpu.total_bytes).replace(",", " ") in page.text
+        words = " predicted %s observed %s " % (in_words(gpu.predicted), in_words(gpu.observed))
+        assert words in page.text
 
 
 def test_all_three_have_the_same_hosts_gpus_and_models():
@@ -100,7 +103,7 @@ def test_all_three_have_the_same_hosts_gpus_and_models():
         assert host["name"] in text
         for gpu in host["gpus"]:
             assert gpu["uuid"] in text and str(gpu["total_bytes"]) in text
-    assert "192.0.2.7" not in text and "No route to host" in text and "41.5 tokens/s" in text
+    assert "//192.0.2.7" not in text and "No route to host" in text and "41.5 tokens/s" in text
 
 
 def test_one_host_is_no_hosts():
@@ -126,6 +129,10 @@ def test_bars_have_what_the_data_have():
         for one, following in itertools.pairwise(drawn.segments):
             assert abs(one.start + one.length - following.start) < 0.02
         assert drawn.segments[-1].start + drawn.segments[-1].length <= 100.0
+    drawn = [one for bar in (predicted, observed) for one in bar.segments]
+    rects = Page.of(report_of(a=variables(sizes=(hosts.A6000,)))).all("rect")
+    assert [(one["class"], one["width"]) for one in rects] == [(one.part[0], "%g%%" % one.length) for one in drawn]
+    assert [one.get("x", "0%") for one in rects] == ["%g%%" % one.start for one in drawn]
     weights = predicted.segments[0]
     assert abs(weights.length - 100 * gpu.predicted.weights_bytes / gpu.total_bytes) < 0.01 and weights.label
 

@@ -77,12 +77,56 @@ def test_replicas_say_what_is_gained():
 
 
 @pytest.mark.parametrize(
+    "wanted, gpus, untouched, gained",
+    [
+        (
+            {"name": "llama3.1:8b", "context_length": 65536},
+            [hosts.RTX4090],
+            "untouched  on GPU 0, 33 layers, context 32768, 8.6 GiB by its own estimate",
+            "gained     +32768 tokens of context, for 4.7 GiB of memory more",
+        ),
+        (
+            dict(GEMMA, strategy="single"),
+            [hosts.A6000] * 2,
+            "untouched  split over GPU 0 and 1, 32 + 31 layers, context 131072, 96.8 GiB by its own estimate",
+            "gained     79.3 GiB of memory stay free, GPU 1 left to other models, for 122880 tokens of context less",
+        ),
+        (
+            GEMMA,
+            [(24564, 19500)],
+            "untouched  partly on GPU 0, the rest on the CPU, 59 layers, context 32768, 35.7 GiB by its own estimate",
+            "gained     +4 layers on GPUs, about 1001 MiB that the CPU would hold, for 24576 tokens of context less",
+        ),
+        (
+            dict(GEMMA, allow_cpu_offload=True),
+            [(12288, 12000)],
+            "untouched  partly on GPU 0, the rest on the CPU, 38 layers, context 4096, 17.9 GiB by its own estimate",
+            "gained     +4096 tokens of context, for 1 layer less on GPUs",
+        ),
+        (
+            GEMMA,
+            [(12288, 12000)] * 16,
+            "untouched  Ollama 0.32.15 would not load it: the model goes to 16 GPUs, and one process can use at most "
+            "15",
+            "gained     it is loaded at all",
+        ),
+    ],
+    ids=["context", "GPUs", "layers", "fewer layers", "loaded"],
+)
+def test_what_a_plan_gains(wanted, gpus, untouched, gained):
+    lines = table(planned(wanted, gpus=gpus), width=160)
+    assert [line[4:] for line in lines if line.startswith(("    untouched  ", "    gained  "))] == [untouched, gained]
+
+
+@pytest.mark.parametrize(
     "found, told",
     [
         (
             Gains(context=-24576, bytes=-(2**30)),
             ("given up", "24576 tokens of context less and 1.0 GiB of memory more"),
         ),
+        (Gains(layers=-1, layer_bytes=9), ("given up", "1 layer less on GPUs")),
+        (Gains(layers=1, layer_bytes=2**30), ("gained", "+1 layer on GPUs, about 1.0 GiB that the CPU would hold")),
         (Gains(context=-8, replicas=1), ("gained", "+1 replica, for 8 tokens of context less")),
         (Gains(), ("gained", "nothing: Ollama would do the same by itself; the plan keeps it so")),
     ],

@@ -15,6 +15,7 @@ import re
 from typing import Mapping, Optional
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import addresses
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway import browsers
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.refusals import errors, refusals
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.shapes import Backend, Gateway, Server
 
@@ -86,11 +87,11 @@ frontend clients
 if { path_beg /v1/ }
 
     # What a browser was made to send, and what is written so that two programs read it differently.
-    http-request set-var(txn.host) req.hdr(host),host_only,lower
+@pages@    http-request set-var(txn.host) req.hdr(host),host_only,lower
     @no_host@
     @other_host@
     @origin@
-    @not_served@
+@preflight@    @not_served@
     http-request return status 200 content-type "text/plain" string "Ollama is running" if { var(txn.kind) -m str root }
 @access@
     @encoded@
@@ -241,6 +242,7 @@ def configuration(gateway: Gateway, files: Mapping[str, str]) -> str:
         "metrics_port": str(gateway.metrics_port),
         "access": _ACCESS if gateway.keys else "",
         "allowed_models": _ALLOWED if gateway.keys else "",
+        **browsers.rules(gateway),
         **refusals(gateway),
     }
     text = _filled(_GLOBAL, values)

@@ -34,6 +34,7 @@ ACKNOWLEDGED = ("keys", "tls")
 _KEY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9.:\[\]-]+\Z")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}\Z")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,512}\Z")  # RFC 6750, 2.1
 _SHORTEST_KEY = 16
@@ -147,7 +148,9 @@ def _origin(text: Any) -> str:
             "ollama_gateway_origins has %r; an origin looks like https://chat.example.org, with neither a path nor *."
             % (text,)
         )
-    return text
+    # As browsers send it: HTML standard, serialization of an origin.
+    scheme, unused, place = text.lower().partition("://")
+    return "%s://%s" % (scheme, place.removesuffix(_DEFAULT_PORTS.get(scheme, ":")))
 
 
 def _version(facts: Mapping[str, Mapping[str, Any]]) -> str:

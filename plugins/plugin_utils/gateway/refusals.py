@@ -23,11 +23,10 @@ def refusals(gateway: Gateway) -> dict[str, str]:
     """Return the refusals of requests, by the words that stand for them in the texts of haproxy.py.
 
     Args:
-        gateway: its names, origins and limits.
+        gateway: its names and limits.
     """
     names = " ".join(gateway.host_names)
     limit = gateway.limits.body_bytes
-    origins = "".join(" !{ req.hdr(origin) -m str %s }" % origin for origin in gateway.origins)
     again = " hdr Retry-After %d" % RETRY_AFTER
     denied = "the path %[var(txn.path),json(utf8s)] is not served here, and neither is any that changes models"
     may_not = "the key %[var(txn.key)] may not use the model %[var(txn.model)]"
@@ -39,7 +38,9 @@ def refusals(gateway: Gateway) -> dict[str, str]:
             "the name of the host in this request is not one of this server",
             "!{ var(txn.host) -m str %s } !{ var(txn.host) -m reg ^([0-9.]+|\\[[0-9a-f:.]+\\])$ }" % names,
         ),
-        "origin": _refusal(403, "web pages may not use this server", "{ req.hdr(origin) -m found }%s" % origins),
+        "origin": _refusal(
+            403, "web pages may not use this server", "{ req.fhdr_cnt(origin) gt 0 } !{ var(txn.origin) -m found }"
+        ),
         "not_served": _refusal(403, denied, "!{ var(txn.kind) -m found } or !{ url_beg / }"),
         "encoded": _refusal(415, "the body must not be compressed", "{ req.hdr(content-encoding) -m found }"),
         "too_large": _refusal(413, "the body has more than %d bytes" % limit, "{ req.body_size -m int gt %d }" % limit),

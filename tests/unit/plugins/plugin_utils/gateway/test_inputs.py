@@ -72,6 +72,8 @@ def test_what_is_open_is_acknowledged_by_name():
         ({"metrics_port": 11480}, "ollama_gateway_metrics_port is 11480, which clients use"),
         ({"host_names": ["a b"]}, "'a b', which is no host name"),
         ({"origins": ["*"]}, "an origin looks like"),
+        ({"origins": ["null"]}, "an origin looks like"),
+        ({"origins": ["https://*.example.org"]}, "an origin looks like"),
         ({"origins": ["https://x.example }"]}, "an origin looks like"),
         ({"body_bytes": 1}, "ollama_gateway_body_bytes is 1; give a number from 4096"),
         ({"queue": "many"}, "ollama_gateway_queue is 'many'"),
@@ -89,6 +91,21 @@ def test_a_request_may_be_larger_where_a_model_takes_images(capabilities, mebiby
     found = gateway(settings(body_bytes="", upstream=upstream), both, None)
     assert found.limits.body_bytes == mebibytes * 1024 * 1024
     assert gateway(settings(body_bytes=65536, upstream=upstream), both, None).limits.body_bytes == 65536
+
+
+@pytest.mark.parametrize(
+    "given, sent",
+    [
+        ("https://Chat.Example.org", "https://chat.example.org"),
+        ("https://chat.example.org:443", "https://chat.example.org"),
+        ("http://chat.example.org:80", "http://chat.example.org"),
+        ("http://chat.example.org:443", "http://chat.example.org:443"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+        ("app://host", "app://host"),
+    ],
+)
+def test_an_origin_is_compared_with_what_browsers_send(given, sent):
+    assert gateway(settings(origins=[given]), ONE, None).origins == (sent,)
 
 
 def test_the_version_is_the_oldest_of_the_hosts():

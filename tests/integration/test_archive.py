@@ -84,8 +84,9 @@ def test_the_lines_of_the_guide_install_the_collection(tmp_path):
     home.mkdir()
     lines = (
         shown.command("make build"),
-        shown.command("python3 -m venv ~/gpufleet && . ~/gpufleet/bin/activate"),
-        shown.command("pip install ansible-core requests nvidia-ml-py"),
+        shown.command(
+            "python3 -m venv ~/gpufleet && . ~/gpufleet/bin/activate && pip install ansible-core requests nvidia-ml-py"
+        ),
         shown.command("ansible-galaxy collection install -p ~/.ansible/collections build/gpufleet-ollama-1.0.0.tar.gz"),
     )
     end = 'cd "$HOME" && ansible-playbook -i localhost, --syntax-check gpufleet.ollama.site'

@@ -401,12 +401,6 @@ def test_the_readme_is_short_and_its_links_lead_somewhere():
     assert guides <= {link.rpartition("/")[2] for link in links}
 
 
-def test_readme_names_the_playbooks():
-    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-    for path in (CHECKOUT / "playbooks").glob("*.yml"):
-        assert "gpufleet.ollama.%s`" % path.stem in text or "gpufleet.ollama.%s " % path.stem in text, path.name
-
-
 # --- the files ------------------------------------------------------------------------------------
 
 

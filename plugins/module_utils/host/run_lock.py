@@ -54,6 +54,19 @@ def run_lock(
         os.close(descriptor)
 
 
+def is_held(path: str = paths.LOCK) -> bool:
+    """Return whether a process holds a lock alone. Those that share it do not count.
+
+    Raises:
+        OSError: see `run_lock`.
+    """
+    try:
+        with run_lock(shared=True, path=path):
+            return False
+    except LockHeld:
+        return True
+
+
 def _is_acquired(descriptor: int, kind: int, wait: float | None) -> bool:
     """Take the lock, and return whether it was free before `wait` seconds were over."""
     limit = None if wait is None else time.monotonic() + wait

@@ -21,7 +21,7 @@ NAME = "ollama-multigpu"
 _OTHERS_SECONDS = 30.0
 _PLACES = Places()
 _EXIT_CODES = """exit codes:
-  0   all is as planned, or a run of the role is changing the host at the moment; diagnose: nothing was found
+  0   all is as planned, or a run of the role or a benchmark is using the host; diagnose: nothing was found
   1   something is not as planned; diagnose: there are findings that are certain or likely
   2   nothing contradicts the plan, and something that has to be known is unknown; diagnose: all findings are possible
   3   there is no plan on this host, or it cannot be used

@@ -52,6 +52,7 @@ class Places:
     lock: str = paths.LOCK
     metrics: str = paths.METRICS_SETTINGS
     root: str = "/"
+    benchmark_lock: str = paths.BENCHMARK_LOCK
 
 
 class Refused(Exception):

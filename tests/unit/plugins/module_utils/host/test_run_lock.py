@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.host.run_lock import LockHeld, run_lock
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.run_lock import LockHeld, is_held, run_lock
 
 from tests.rig.waiting import PATIENCE
 
@@ -32,6 +32,14 @@ def test_a_run_holds_it_alone(lock, first, second):
 def test_what_loads_shares_it(lock):
     with run_lock(shared=True, path=lock), run_lock(shared=True, path=lock):
         pass
+
+
+def test_whether_it_is_held_alone(lock):
+    assert not is_held(lock)
+    with run_lock(path=lock):
+        assert is_held(lock)
+    with run_lock(shared=True, path=lock):
+        assert not is_held(lock)
 
 
 @pytest.mark.parametrize("wait", [PATIENCE, None, True])

@@ -30,7 +30,7 @@ class Host:
     """A host with the plan of the builders; all is as planned until a test says otherwise."""
 
     def __init__(self, directory, monkeypatch):
-        names = "plan.json instances state/verdict.json state/healing.json run/lock metrics.json root".split()
+        names = "plan.json instances state/verdict.json state/healing.json run/lock metrics.json root run/benchmark.lock".split()
         self.places = Below(*(str(directory / name) for name in names))
         (directory / "instances").mkdir()
         (directory / "state").mkdir()

@@ -59,6 +59,7 @@ benchmark:
       all together, from the first to the last byte), C(requests_per_minute) and C(disturbed) (repeats before which
       others were served).
     - Figures have C(median), C(q1), C(q3) and C(repeats).
+    - If a server fails in the middle, the task fails, and this has what was measured before.
   returned: success
   type: dict
 """
@@ -79,6 +80,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.connection 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError
 
 
+def _measured(found):
+    """What a measurement that has failed returns beside the message: what was measured before."""
+    return {"benchmark": benchmark.as_data(found)} if found.loads or found.measurements else {}
+
+
 def main():
     module = AnsibleModule(argument_spec=measuring_options(), supports_check_mode=True)
     options = take_options(module)
@@ -88,16 +94,17 @@ def main():
     if module.check_mode:
         found = benchmark.Benchmark(notes=["Nothing is measured in check mode."])
         module.exit_json(changed=False, benchmark=benchmark.as_data(found))
+    found = benchmark.begun(options["plan"])
     try:
-        found = benchmark.run(options["plan"], wanted(options), options["lock_timeout"])
+        benchmark.run(options["plan"], wanted(options), options["lock_timeout"], found)
     except LockHeld as held:
         module.fail_json(msg=locked(held))
     except (benchmark.Busy, PlanChanged, OSError) as error:
         module.fail_json(msg="%s." % str(error).rstrip("."))
     except ModelError as error:
-        module.fail_json(msg="A model cannot be loaded again: %s." % error)
+        module.fail_json(msg="A model cannot be loaded again: %s." % error, **_measured(found))
     except OllamaError as error:
-        module.fail_json(msg="A server that was measured has failed: %s." % error.message)
+        module.fail_json(msg="A server that was measured has failed: %s." % error.message, **_measured(found))
     except LibraryMissing as missing:
         module.fail_json(**missing.as_failure())
     module.exit_json(changed=False, benchmark=benchmark.as_data(found))

@@ -71,6 +71,7 @@ UNTOUCHED = {
 VERIFY = {"ansible.builtin.include_role": {"name": "gpufleet.ollama.ollama_multigpu", "tasks_from": "verify"}}
 SITE = {"ansible.builtin.include_role": {"name": "gpufleet.ollama.ollama_multigpu"}}
 PLAN = {"ansible.builtin.include_role": {"name": "gpufleet.ollama.ollama_multigpu", "tasks_from": "plan"}}
+BENCHMARK = {"ansible.builtin.include_role": {"name": "gpufleet.ollama.ollama_multigpu", "tasks_from": "benchmark"}}
 PING = {"ansible.builtin.ping": {}}
 
 
@@ -354,3 +355,25 @@ def test_a_host_that_answers_otherwise_after_the_review(lie):
     assert "the driver is 999.1 instead of" in run.output and "is new" in run.output
     run = lie([[SITE]], variables=dict(file, ollama_multigpu_base_port=11500))
     assert run.status == 2 and "http://127.0.0.1:11500 is new" in run.output, run.output
+
+
+def test_a_benchmark_that_fails_in_the_middle_keeps_what_was_measured(lie):
+    """No lie either. A failure without a figure writes no file, and nothing else is measured."""
+    kept = lie.directory / "review"
+    load = {"model": "m", "instances": ["gpu0"], "seconds": {"median": 1.5, "q1": 1.0, "q3": 2.0, "repeats": 3}}
+    measured = {"release": "0.32.15", "loads": [load], "measurements": [], "notes": ["Not measured: the rest."]}
+    failure = {"failed": True, "msg": "A server that was measured has failed: x."}
+    variables = {
+        "ollama_multigpu_benchmark_directory": str(kept),
+        "ollama_multigpu_benchmark_untouched": True,
+        "ollama_multigpu_benchmark_may_disturb": True,
+    }
+    planned = {"host_info": {"host": dict(UNTOUCHED, applied_plan={"instances": []})}}
+    run = lie([[BENCHMARK]], answers=dict(ANSWERS, benchmark_info=failure), changes=planned, variables=variables)
+    assert run.status == 2 and "has failed: x." in run.output and not list(kept.glob("*")), run.output
+    failed = dict(failure, benchmark=measured)
+    run = lie([[BENCHMARK]], answers=dict(ANSWERS, benchmark_info=failed), changes=planned, variables=variables)
+    (file,) = kept.iterdir()
+    assert run.status == 2 and json.loads(file.read_text())["loads"] == [load], run.output
+    assert "m on gpu0: a load takes 1.50 s (1.00 to 2.00)." in run.output and "Not measured: the rest." in run.output
+    assert "benchmark_untouched" not in run.asked

@@ -17,9 +17,10 @@ from ..common.names import parse, served_name
 from ..ollama import loading
 from ..ollama.client import CANNOT_GENERATE, LOAD_TIMEOUT, OllamaClient
 from ..ollama.connection import OllamaError
-from ..ollama.target import Target
+from ..ollama.target import ModelError, Target
 from .figures import Batch, Wanted, levels, measured, planned, spread
 from .in_force import plan_in_force
+from .left import FAILED, Left
 from .streams import Streaming, prompt, together
 
 
@@ -72,13 +73,14 @@ class Benchmark:
     notes: list[str] = dataclasses.field(default_factory=list)
 
 
-def run(plan: dict[str, Any], wanted: Wanted, lock_timeout: float) -> Benchmark:
+def run(plan: dict[str, Any], wanted: Wanted, lock_timeout: float, found: Benchmark) -> None:
     """Measure the models of a plan, one after the other. A check does not find them unloaded meanwhile.
 
     Args:
         plan: that is in force.
         wanted: what is measured.
         lock_timeout: seconds to wait for a run that changes the host.
+        found: of `begun`; gets what is measured as soon as it is there, and a note on what is not because of a failure.
 
     Raises:
         Busy: others are served.
@@ -87,18 +89,52 @@ def run(plan: dict[str, Any], wanted: Wanted, lock_timeout: float) -> Benchmark:
         LibraryMissing: requests.
         See `in_force.plan_in_force`.
     """
-    found = begun(plan)
     with plan_in_force(found.plan["digest"], lock_timeout, shared=True, notes=found.notes):
         places = served(plan, found.notes)
         wait_until_quiet({place.unit for place in places}, wanted.quiet_timeout)
-        measurable = [place for place in places if is_ready(place, wanted, found)]
-        numbers = prompt_numbers()
-        for place in measurable:
-            found.measurements += measure([place], levels(place.slots), wanted, numbers, found.notes)
-        for replicas in by_model(measurable).values():
-            if len(replicas) > 1:
-                found.measurements += measure(replicas, each_of_replicas(replicas), wanted, numbers, [])
-    return found
+        groups = _groups(places)
+        left = Left({one.name: [each * len(one.places) for each in one.streams] for one in groups}, wanted.prompts)
+        try:
+            ready = {place.model for place in places if is_ready(place, wanted, found)}
+            _measure_groups([one for one in groups if one.model in ready], wanted, found, left)
+        except (OllamaError, ModelError):
+            found.notes += left.notes(FAILED)
+            raise
+
+
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    """What is measured at the same time: one instance, or all replicas of a model. Each gets `streams` requests."""
+
+    places: Sequence[Served]
+    streams: Sequence[int]
+
+    @property
+    def model(self) -> str:
+        return self.places[0].model
+
+    @property
+    def name(self) -> str:
+        return "%s of %s" % (self.model, ", ".join(place.name for place in self.places))
+
+
+def _groups(places: Sequence[Served]) -> list[_Group]:
+    """Each instance by itself, then replicas together."""
+    groups = [_Group([place], levels(place.slots)) for place in places]
+    replicated = [replicas for replicas in by_model(places).values() if len(replicas) > 1]
+    return groups + [_Group(replicas, each_of_replicas(replicas)) for replicas in replicated]
+
+
+def _measure_groups(groups: Sequence[_Group], wanted: Wanted, found: Benchmark, left: Left) -> None:
+    """Measure one group after the other, and note each figure at once."""
+    numbers = prompt_numbers()
+    for group in groups:
+        # What does not fit into an instance is noted there, and not once more for its replicas.
+        notes = found.notes if len(group.places) == 1 else []
+        for figures in measure(group.places, group.streams, wanted, numbers, notes):
+            found.measurements.append(figures)
+            left.done(group.name, figures)
+        left.all_done(group.name)
 
 
 def begun(plan: dict[str, Any]) -> Benchmark:

@@ -6,7 +6,7 @@ server that chooses GPUs, slots and what stays loaded. The instances of the plan
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..common import paths
@@ -17,6 +17,7 @@ from ..ollama.store import Store
 from . import run
 from .figures import Wanted, levels
 from .in_force import plan_in_force
+from .left import FAILED, Left
 from .paused import NotMeasured, NotRestored, Pause, Source, untouched_server
 from .run import Benchmark, Served
 from .streams import prompt
@@ -74,7 +75,7 @@ def measure_untouched(
     with plan_in_force(found.plan["digest"], lock_timeout, shared=False, notes=found.notes):
         models = compared(plan, found.notes)
         run.wait_until_quiet({instance["unit"] for instance in instances_of(plan)}, wanted.quiet_timeout)
-        left = Left(models, wanted.prompts)
+        left = Left({one.model: one.streams for one in models}, wanted.prompts)
         why = "the instances were stopped for %d seconds (outage_limit)" % outage_limit
         try:
             with untouched_server(plan, {one.source.name: one.source for one in models}, outage_limit) as pause:
@@ -82,44 +83,11 @@ def measure_untouched(
         except (NotMeasured, NotRestored) as error:
             failure = error if isinstance(error, NotMeasured) else error.failure
             has_failed = failure is not None and not failure.timed_out
-            found.notes += left.notes("the measurement failed" if has_failed else why)
+            found.notes += left.notes(FAILED if has_failed else why)
             if has_failed or isinstance(error, NotRestored):
                 raise
         else:
             found.notes += left.notes(why)
-
-
-class Left:
-    """What is not measured yet.
-
-    Args:
-        models: that are measured.
-        prompts: about how many tokens the prompts have.
-    """
-
-    def __init__(self, models: Sequence[Compared], prompts: Sequence[int]) -> None:
-        self._of = {one.model: [(words, streams) for words in prompts for streams in one.streams] for one in models}
-
-    def done(self, figures: Mapping[str, Any]) -> None:
-        """Take away what a measurement has (an entry of `measurements`)."""
-        self._of[figures["model"]].remove((figures["prompt"], figures["streams"]))
-
-    def all_done(self, model: str) -> None:
-        """Take away a model of which nothing is to be measured any more."""
-        self._of[model] = []
-
-    def notes(self, why: str) -> list[str]:
-        """Return a sentence about what is left, [] where nothing is.
-
-        Args:
-            why: it is not measured.
-        """
-        phrases = []
-        for model, wanted in self._of.items():
-            for words in dict.fromkeys(words for words, _streams in wanted):
-                streams = ", ".join(str(streams) for other, streams in wanted if other == words)
-                phrases.append("%s with prompts of %d tokens and %s requests at a time" % (model, words, streams))
-        return ["Not measured, because %s: %s." % (why, "; ".join(phrases))] if phrases else []
 
 
 def compared(plan: dict[str, Any], notes: list[str]) -> list[Compared]:
@@ -172,7 +140,7 @@ def _measure(pause: Pause, models: Sequence[Compared], wanted: Wanted, found: Un
         run.Streaming(pause.url, wanted.timeout).request(place.asked, prompt(8, next(numbers)), 4, _KEEP_ALIVE)
         for figures in run.measure([place], streams, wanted, numbers, found.notes):
             found.measurements.append(figures)
-            left.done(figures)
+            left.done(place.model, figures)
             if pause.is_over():
                 return
         left.all_done(place.model)

@@ -21,7 +21,7 @@ from .status_lines import status_lines
 #: What is said while the host is not as it will be.
 _RUN = "A run is changing this host at the moment: what is shown may not last."
 _BENCHMARK = (
-    "A benchmark is measuring an untouched Ollama (%s) at the moment. The instances of the plan are stopped for it, and "
+    "A benchmark is measuring an untouched Ollama (%s) at the moment. The instances of the plan are stopped for it and "
     "start again when it ends." % paths.UNTOUCHED_UNIT
 )
 

@@ -14,6 +14,7 @@ from contextlib import nullcontext
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.run_lock import LockHeld
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.connection import OllamaError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError
 from ansible_collections.gpufleet.ollama.plugins.modules import benchmark_info
 
 from tests.unit.plugins.modules.run_module import run_module
@@ -61,6 +62,22 @@ def test_what_went_wrong_is_a_sentence(monkeypatch, error):
     monkeypatch.setattr(benchmark_info.benchmark, "run", fail)
     found = measure()
     assert found["failed"] and "x is busy." in found["msg"]
+
+
+@pytest.mark.parametrize("error", [OllamaError(500, "x is busy"), ModelError("x is busy")], ids=repr)
+def test_what_was_measured_before_a_failure_is_returned(monkeypatch, error):
+    def fail(_plan, _wanted, _lock_timeout, benchmark):
+        benchmark.loads += loads
+        benchmark.notes.append("the rest was not measured.")
+        raise error
+
+    loads = [{"model": "m", "instances": ["gpu0"], "seconds": None}]
+    monkeypatch.setattr(benchmark_info.benchmark, "run", fail)
+    found = measure()
+    assert found["failed"] and "x is busy." in found["msg"] and found["benchmark"]["loads"] == loads
+    assert found["benchmark"]["notes"] == ["the rest was not measured."]
+    loads.clear()
+    assert measure()["failed"] and "benchmark" not in measure(), "a file without a figure would be the last one"
 
 
 @pytest.mark.parametrize("options", [{"repeats": 0}, {"tokens": 5000}, {"prompts": [0]}, {"loads": -1}], ids=str)

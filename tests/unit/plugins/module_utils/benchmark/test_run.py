@@ -75,8 +75,15 @@ def plan(servers, **changes):
 SHORT = benchmark.Wanted(repeats=2, tokens=4, prompts=(16, 64), loads=1, quiet_timeout=0)
 
 
+def measure(wanted_plan, wanted, lock_timeout, found=None):
+    """What is measured of a plan."""
+    found = found or benchmark.begun(wanted_plan)
+    benchmark.run(wanted_plan, wanted, lock_timeout, found)
+    return found
+
+
 def test_instances_and_replicas_are_measured(servers, busy):
-    found = benchmark.run(plan(servers), SHORT, 0)
+    found = measure(plan(servers), SHORT, 0)
     one = [(["gpu%d" % number], words, streams) for number in (0, 1) for words in (16, 64) for streams in (1, 2)]
     all_of_them = [(["gpu0", "gpu1"], words, streams) for words in (16, 64) for streams in (2, 4)]
     measured = [(entry["instances"], entry["prompt"], entry["streams"]) for entry in found.measurements]
@@ -94,7 +101,7 @@ def test_instances_and_replicas_are_measured(servers, busy):
 
 
 def test_every_model_is_loaded_as_the_plan_keeps_it(servers, busy):
-    benchmark.run(plan(servers[:1], keep_alive=-1), SHORT, 0)
+    measure(plan(servers[:1], keep_alive=-1), SHORT, 0)
     (entry,) = servers[0].request("GET", "/api/ps")[2]["models"]
     assert entry["name"] == "tiny:latest" and entry["expires_at"] > "2100"
 
@@ -105,7 +112,7 @@ def test_what_is_not_measured_is_said(servers, busy):
         {"name": "other", "resident": False},
         {"name": "vectors", "create_as": "vectors:latest", "parallel": 1},
     ]
-    found = benchmark.run(wanted, SHORT, 0)
+    found = measure(wanted, SHORT, 0)
     assert [entry["prompt"] for entry in found.measurements] == [16, 16]
     told = " ".join(found.notes)
     assert "other of gpu0 is loaded on demand" in told and "vectors:latest of gpu0 makes vectors only" in told
@@ -115,23 +122,48 @@ def test_what_is_not_measured_is_said(servers, busy):
 def test_a_host_that_serves_others_is_refused(servers, busy):
     busy.add("ollama@gpu1.service")
     with pytest.raises(benchmark.Busy, match="ollama@gpu1.service answers requests of others"):
-        benchmark.run(plan(servers), SHORT, 0)
-    assert benchmark.run(plan(servers[:1]), SHORT, 0).measurements
+        measure(plan(servers), SHORT, 0)
+    assert measure(plan(servers[:1]), SHORT, 0).measurements
 
 
 def test_repeats_before_which_others_were_served_are_marked(servers, busy, monkeypatch):
     looks = iter([False, True])  # before everything, and before the first repeat
     monkeypatch.setattr(benchmark.quiet, "is_busy", lambda unit: next(looks, False))
-    found = benchmark.run(plan(servers[:1]), SHORT, 0)
+    found = measure(plan(servers[:1]), SHORT, 0)
     assert [entry["disturbed"] for entry in found.measurements] == [1, 0, 0, 0]
 
 
 def test_nothing_is_unloaded_where_no_load_is_wanted(servers, busy):
     before = servers[0].engines()
-    found = benchmark.run(plan(servers[:1]), benchmark.Wanted(1, 2, (8,), loads=0, quiet_timeout=0), 0)
+    found = measure(plan(servers[:1]), benchmark.Wanted(1, 2, (8,), loads=0, quiet_timeout=0), 0)
     assert found.loads == [] and found.measurements and servers[0].engines() == before != []
 
 
 def test_a_model_that_is_not_there_is_an_error(servers, busy):
     with pytest.raises(OllamaError, match="not found"):
-        benchmark.run(plan(servers[:1], create_as="nothing:latest"), SHORT, 0)
+        measure(plan(servers[:1], create_as="nothing:latest"), SHORT, 0)
+
+
+def test_what_was_measured_before_a_failure_is_kept(servers, busy, monkeypatch):
+    """One server fails in the middle: the figures of the other one stay, and a note says what is missing."""
+
+    def together(clients, *arguments):
+        if clients[0].url.endswith(":%d" % servers[1].port) and len(clients) == 2:
+            raise OllamaError(500, "the engine died")
+        return real(clients, *arguments)
+
+    real = benchmark.together
+    monkeypatch.setattr(benchmark, "together", together)
+    wanted = plan(servers)
+    found = benchmark.begun(wanted)
+    with pytest.raises(OllamaError, match="the engine died"):
+        measure(wanted, SHORT, 0, found)
+    measured = [(entry["instances"], entry["prompt"], entry["streams"]) for entry in found.measurements]
+    assert measured == [*((["gpu0"], words, streams) for words in (16, 64) for streams in (1, 2)), (["gpu1"], 16, 1)]
+    assert len(found.loads) == 2
+    assert found.notes == [
+        "Not measured, because the measurement failed: tiny:latest of gpu1 with prompts of 16 tokens and 2 requests at "
+        "a time; tiny:latest of gpu1 with prompts of 64 tokens and 1, 2 requests at a time; tiny:latest of gpu0, gpu1 "
+        "with prompts of 16 tokens and 2, 4 requests at a time; tiny:latest of gpu0, gpu1 with prompts of 64 tokens "
+        "and 2, 4 requests at a time."
+    ]

@@ -30,7 +30,8 @@ class Host:
     """A host with the plan of the builders; all is as planned until a test says otherwise."""
 
     def __init__(self, directory, monkeypatch):
-        names = "plan.json instances state/verdict.json state/healing.json run/lock metrics.json root run/benchmark.lock".split()
+        names = "plan.json instances state/verdict.json state/healing.json run/lock metrics.json root".split()
+        names.append("run/benchmark.lock")
         self.places = Below(*(str(directory / name) for name in names))
         (directory / "instances").mkdir()
         (directory / "state").mkdir()

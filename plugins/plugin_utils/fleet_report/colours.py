@@ -3,8 +3,9 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Colours of the report, for light and dark screens. Pure.
 
-The parts of a GPU's memory have colours of the palette of Okabe and Ito ("Color Universal Design", 2008), which people
-with each kind of colour blindness tell apart; each part has a label as well, and a line around it. Contrast is that of
+The parts of a GPU's memory have colours of the palette of Okabe and Ito ("Color Universal Design", 2008) and a grey,
+which people with each kind of colour blindness tell apart; each part has a label as well, and a line around it. States
+are told apart by signs and words, because no three dark or three light colours are for everybody. Contrast is that of
 WCAG 2.2 (1.4.3: 4.5 for text; 1.4.11: 3 for lines).
 """
 
@@ -45,7 +46,7 @@ PARTS = {
     "kv": ("#e69f00", "#000000"),
     "compute": ("#009e73", "#000000"),
     "models": ("#56b4e9", "#000000"),
-    "others": ("#999999", "#000000"),
+    "others": ("#b8b8b8", "#000000"),
 }
 
 #: Lines of drawings, of the same palette; each is told apart from both papers, which its yellow and orange are not.

@@ -23,12 +23,12 @@ NARROWEST = 40
 _LONGEST_KEY = 60
 #: Texts that are longer are not for people.
 _LONGEST_TEXT = 20000
-#: Words that name what a span is -> colour of a terminal (SGR). Blue, orange and yellow differ for everybody; what they
-#: tell is also told by characters and words.
+#: Words that name what a span is -> colour of a terminal (SGR). They differ for people with each kind of colour
+#: blindness; what they tell is also told by characters and words.
 _COLOURS = {
     "weights": "38;5;32",
     "kv": "38;5;214",
-    "compute": "38;5;175",
+    "compute": "38;5;114",
     "others": "38;5;245",
     "free": "2",
     "title": "1",

@@ -14,6 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.html 
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.markdown import markdown_page
 
 from tests.oracle import hosts
+from tests.unit.plugins.plugin_utils.colour_vision import VISIONS, distance, linear
 from tests.unit.plugins.plugin_utils.fleet_report.made_hosts import Page, as_json, report_of, unreachable, variables
 
 EVIL = "<script>alert(1)</script><img src=x onerror=y>'\"&amp;{{7*7}}${7}`x`\u202e\x1b[2J\n# h|a"
@@ -176,9 +177,8 @@ def _contrast(one: str, other: str) -> float:
 
 def _luminance(colour: str) -> float:
     """Relative luminance of a colour of sRGB (WCAG 2.2, definition of terms)."""
-    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    red, green, blue = linear(colour)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 @pytest.mark.parametrize("mode", [colours.LIGHT, colours.DARK])
@@ -197,6 +197,36 @@ def test_contrast_is_enough(mode):
 def test_contrast_is_that_of_wcag():
     assert round(_contrast("#ffffff", "#000000"), 2) == 21
     assert round(_contrast("#777777", "#ffffff"), 2) == 4.48
+
+
+#: Distances that people see without looking for them: of colours in one drawing, and of those that touch.
+APART, TOUCHING = 15, 20
+
+
+@pytest.mark.parametrize("vision", VISIONS)
+@pytest.mark.parametrize("mode", [colours.LIGHT, colours.DARK])
+def test_parts_and_lines_are_apart_for_everybody(vision, mode):
+    paper = colours.PAGE[mode]["paper"]
+    fills = {part: colour for part, (colour, _on_it) in colours.PARTS.items()}
+    for one, other in itertools.combinations([*fills.values(), paper], 2):
+        assert distance(one, other, vision) >= APART, (one, other)
+    for drawn in bars.bars(report_of(a=variables()).hosts[0].gpus[0]):
+        row = [fills[one.part] for one in drawn.segments] + [paper]
+        for one, other in itertools.pairwise(row):
+            assert distance(one, other, vision) >= TOUCHING, (one, other)
+    for one, other in itertools.combinations([*colours.LINES, paper], 2):
+        assert distance(one, other, vision) >= APART, (one, other)
+
+
+def test_the_simulation_knows_what_some_people_cannot_tell_apart():
+    """The test of the test, with the colours of states, which have signs and words for this reason."""
+    tones = colours.PAGE[colours.DARK]
+    assert distance(tones["good"], tones["bad"], "all cones") > 70 > 5 > distance(tones["good"], tones["bad"], "deutan")
+    for vision in VISIONS:
+        assert 99 < distance("#ffffff", "#000000", vision) < 101 and distance("#777777", "#777777", vision) == 0
+    assert round(distance("#ff0000", "#00ff00", "all cones")) == 171
+    source = html_page(report_of(a=variables()))
+    assert len(set(re.findall(r"\.(?:good|bad|note)::before{content:\"(.)", source))) == 3
 
 
 # -- a fleet -----------------------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import importlib
 import io
+import itertools
+import re
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report import style, terminal
@@ -17,6 +19,8 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style impor
     line,
     memory_bar,
 )
+
+from tests.unit.plugins.plugin_utils.colour_vision import VISIONS, distance, of_terminal
 
 
 def test_words_stay_whole():
@@ -59,6 +63,23 @@ def test_colours_are_only_where_they_are_asked_for():
     assert drawn(Style(), one) == ["bad x"] and drawn(Style(colour=True), one)[0].startswith(
         "\x1b[1;38;5;166mbad\x1b[0m"
     )
+
+
+@pytest.mark.parametrize("vision", VISIONS)
+def test_colours_beside_each_other_are_apart_for_everybody(vision):
+    """Parts of a bar, and states; what is free has the colour of the terminal."""
+    for roles in (("weights", "kv", "compute", "others"), ("good", "bad", "note")):
+        coded = drawn(Style(colour=True), [line(Span("x", role)) for role in roles])
+        numbers = [int(re.search(r"38;5;(\d+)m", text)[1]) for text in coded]
+        for one, other in itertools.combinations(map(of_terminal, numbers), 2):
+            assert distance(one, other, vision) >= 15, (roles, one, other)
+
+
+def test_colours_of_terminals_are_those_of_xterm():
+    assert [of_terminal(number) for number in (16, 32, 214, 231, 232, 255)] == [
+        *("#000000", "#0087d7", "#ffaf00", "#ffffff"),
+        *("#080808", "#eeeeee"),
+    ]
 
 
 def test_without_unicode_everything_is_ascii():

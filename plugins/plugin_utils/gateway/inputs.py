@@ -204,6 +204,7 @@ def _key(entry: Mapping[str, Any], found: Sequence[Backend]) -> Key:
         name=name,
         sha256=_hash(entry, name),
         backends=None if models is None else tuple(sorted(_allowed(models, name, found))),
+        not_served=tuple(model for model in models or () if key_of(model) not in _served(found)),
         rate=None if rate is None else int(rate),
         priority=int(priority),
     )
@@ -237,6 +238,29 @@ def _allowed(models: Sequence[str], name: str, found: Sequence[Backend]) -> set[
         if any(key_of(model) in listed for model in backend.models)
         or all(key_of(model) in listed for model in backend.served_as)
     }
+
+
+def _served(found: Sequence[Backend]) -> set[str]:
+    """The keys of all names that a key may list."""
+    return {key_of(model) for backend in found for model in (*backend.models, *backend.served_as)}
+
+
+def warnings(found: Gateway) -> tuple[str, ...]:
+    """Return a sentence about each key that lists models which are not served: they may be misspelt."""
+    served = ", ".join(sorted({model for backend in found.backends for model in backend.models}))
+    return tuple(
+        "The key %s lists %s, which no host serves: correct ollama_gateway_keys, or apply a plan that serves %s. "
+        "Served are: %s.%s"
+        % (
+            key.name,
+            ", ".join(key.not_served),
+            "it" if len(key.not_served) == 1 else "them",
+            served,
+            "" if key.backends else " The key may use no model now.",
+        )
+        for key in found.keys
+        if key.not_served
+    )
 
 
 def _check_keys(keys: Sequence[Key]) -> None:

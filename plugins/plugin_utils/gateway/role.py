@@ -10,7 +10,7 @@ from typing import Any, Mapping, Optional
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.certificate import SELF_SIGNED, certificate, pem
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.files import CONFIGURATION, File, files, named
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.host_facts import known, remembered
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.inputs import DIRECTORY, SOCKET, gateway
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.inputs import DIRECTORY, SOCKET, gateway, warnings
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.virtual_address import (
     VirtualAddress,
     keepalived,
@@ -48,7 +48,8 @@ def role_files(
         keepalived.conf themselves; `packages` of the distribution, and `programs` by which they are recognised;
         `certificate` {path, names} that the host makes, names "" where it makes none; `in_use`, the paths of all of
         these, so that others whose names have a hash can be removed; `shares_address`, whether there is a
-        keepalived.conf; `not_reached`, a sentence about each GPU host that cannot be reached.
+        keepalived.conf; `warnings`, a sentence about each GPU host that cannot be reached, and about each key with
+        models that are not served.
 
     Raises:
         GatewayError: see inputs.gateway, host_facts.known and certificate.certificate.
@@ -66,7 +67,8 @@ def role_files(
     without = {"openssl": settings["tls"] != SELF_SIGNED, "keepalived": shared is None}
     programs = {name: path for name, path in PROGRAMS.items() if not without.get(name)}
     there = known(facts, before)
-    *others, configuration = files(gateway(settings, there.hosts, tls.path), texts["lua"])
+    made = gateway(settings, there.hosts, tls.path)
+    *others, configuration = files(made, texts["lua"])
     beside.append(File(ENDPOINTS, remembered(there.hosts)))
     of_address, shared_configuration = _of_address(shared, texts)
     entries = [
@@ -83,7 +85,7 @@ def role_files(
         "certificate": {"path": tls.path or "", "names": tls.names},
         "in_use": [*(entry["path"] for entry in entries if entry.get("state") != "absent"), tls.path or ""],
         "shares_address": shared is not None,
-        "not_reached": list(there.not_reached),
+        "warnings": [*there.not_reached, *warnings(made)],
     }
 
 

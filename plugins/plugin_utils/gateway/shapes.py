@@ -88,6 +88,7 @@ class Key:
         name: for the log and the limits.
         sha256: of the key, 64 hexadecimal digits in lower case.
         backends: the backends that it may use; None = all.
+        not_served: names of models in its list that no backend has.
         rate: requests a minute; None = any number.
         priority: -100 to 100; where requests wait, those of a higher one go first.
     """
@@ -95,6 +96,7 @@ class Key:
     name: str
     sha256: str
     backends: Optional[tuple[str, ...]] = None
+    not_served: tuple[str, ...] = ()
     rate: Optional[int] = None
     priority: int = 0
 

@@ -119,8 +119,29 @@ def test_a_host_that_cannot_be_reached_keeps_its_servers():
     before = gateway_files(settings(), two, TEXTS)
     (remembered,) = [file for file in before["files"] if file["path"] == "/etc/ollama-gateway/endpoints.json"]
     now = gateway_files(settings(), dict(two, b=""), TEXTS, ["b"], remembered["content"])
-    assert now["not_reached"] == ["The GPU host b cannot be reached. Its endpoints are those of the run before."]
-    assert {**now, "not_reached": []} == before
+    assert now["warnings"] == ["The GPU host b cannot be reached. Its endpoints are those of the run before."]
+    assert {**now, "warnings": []} == before
+
+
+def test_models_of_a_key_that_nobody_serves_are_named():
+    """They may be misspelt. It is no mistake: the plan that has them may come later."""
+    keys = [{"name": "chat-ui", "key": KEY, "models": ["X", "y:8b", "me/z"]}, {"name": "all", "key": KEY + "0"}]
+    keys.append({"name": "batch", "key": KEY + "1", "models": ["xx"]})
+    serving = texts_of(endpoint("a", "gpu0", model("x:latest", "chat:latest")))
+    made = gateway_files(settings(keys=keys), serving, TEXTS)
+    assert made["warnings"] == [
+        "The key chat-ui lists y:8b, me/z, which no host serves: correct ollama_gateway_keys, or apply a plan that serves "
+        "them. Served are: chat:latest, x:latest.",
+        "The key batch lists xx, which no host serves: correct ollama_gateway_keys, or apply a plan that serves it. "
+        "Served are: chat:latest, x:latest. The key may use no model now.",
+    ]
+    assert gateway_files(settings(keys=[{**keys[0], "models": ["x", "Chat"]}]), serving, TEXTS)["warnings"] == []
+
+
+def test_a_model_that_clients_call_by_another_name_is_served():
+    one = texts_of(endpoint("a", "gpu0", model("x:latest-optimized", names=("x:latest",))))
+    keys = [{"name": "batch", "key": KEY, "models": ["x:latest-optimized"]}]
+    assert gateway_files(settings(keys=keys), one, TEXTS)["warnings"] == []
 
 
 def test_the_gateways_of_hosts_have_one_server_each():

@@ -47,8 +47,8 @@ RETURN = r"""
 _value:
   description:
     - C(files) and C(configurations), entries for M(gpufleet.ollama.instance_files); C(packages) and their C(programs);
-      C(certificate), the path and the names of one that the host makes; C(shares_address); C(warnings), a sentence about
-      each host that cannot be reached, and about each key with models that are not served.
+      C(certificate), the path and the names of one that the host makes; C(shares_address); C(warnings), a sentence
+      about each host that cannot be reached, and about each key with models that are not served.
     - C(problem) is the sentence about a mistake in the variables, in which case there is nothing else, or null.
   type: dict
 """

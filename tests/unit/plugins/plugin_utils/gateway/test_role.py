@@ -130,8 +130,8 @@ def test_models_of_a_key_that_nobody_serves_are_named():
     serving = texts_of(endpoint("a", "gpu0", model("x:latest", "chat:latest")))
     made = gateway_files(settings(keys=keys), serving, TEXTS)
     assert made["warnings"] == [
-        "The key chat-ui lists y:8b, me/z, which no host serves: correct ollama_gateway_keys, or apply a plan that serves "
-        "them. Served are: chat:latest, x:latest.",
+        "The key chat-ui lists y:8b, me/z, which no host serves: correct ollama_gateway_keys, or apply a plan that "
+        "serves them. Served are: chat:latest, x:latest.",
         "The key batch lists xx, which no host serves: correct ollama_gateway_keys, or apply a plan that serves it. "
         "Served are: chat:latest, x:latest. The key may use no model now.",
     ]

@@ -20,16 +20,16 @@ _RELEASE = "Remove the release's directory below " + paths.RELEASES + " and run 
 _KINDS = (
     (
         # Each message of nft has the path of the file, and "Error".
-        _FAILED_BEFORE + paths.NFT + " |Error: .*" + _RULES + "|" + _RULES + r"\S* Error: |"
+        _FAILED_BEFORE + paths.NFT + ": .*" + _RULES + "|Error: .*" + _RULES + "|" + _RULES + r"\S* Error: |"
         "Failed to locate executable " + paths.NFT,
         "The rules of who may connect (ollama_multigpu_allow_from) cannot be loaded, and without them the instance is "
         "not started, because it would be open to everybody. " + paths.NFT + " -f " + paths.FIREWALL_RULES + " says "
         "why; systemd starts the instance by itself once that works.",
     ),
     (
-        _FAILED_BEFORE + "(?P<command>.+)",
-        "The command %(command)s, which %(unit)s runs before the program, fails. The collection has no such command: "
-        "look at systemctl cat %(unit)s, and remove it or mend it.",
+        _FAILED_BEFORE + "(?P<program>.+?): ",
+        "The command with %(program)s, which %(unit)s runs before its own program, fails: look at systemctl cat "
+        "%(unit)s, and mend it%(removable)s.",
     ),
     (
         r"listen tcp \S*?:(?P<port>\d+): bind: address already in use",
@@ -84,8 +84,10 @@ _KINDS = (
         "journal may say why (journalctl --unit=%(unit)s).",
     ),
 )
-#: A command in ExecStartPre whose failure ends the start, and how it has ended; one that has not has no code.
-_BEFORE = re.compile(r"argv\[\]=(.*?) ; ignore_errors=no ; [^\n]*?code=(\w+) ; status=(\d+)")
+#: A command in ExecStartPre whose failure ends the start: its program, with its arguments, and how it has ended; one
+#: that has not has no code.
+_BEFORE = re.compile(r"path=(.*?) ; argv\[\]=(.*?) ; ignore_errors=no ; [^\n]*?code=(\w+) ; status=(\d+)")
+_WORKED, _TERMINATED = ("exited", "0"), ("killed", "15")
 
 
 def cause(unit: str, properties: Mapping[str, str], lines: Sequence[str]) -> tuple[str, str]:
@@ -98,14 +100,25 @@ def cause(unit: str, properties: Mapping[str, str], lines: Sequence[str]) -> tup
             of that kind is told. Where none is known, it is the last line of all.
     """
     last = lines[-1] if lines else ""
-    before = _BEFORE.findall(properties.get("ExecStartPre", ""))
-    of_systemd = [_FAILED_BEFORE + command for command, code, status in before if (code, status) != ("exited", "0")]
+    removable = ", or remove it: the collection has no such command" if paths.instance_of(unit) else ""
     for expression, words in _KINDS:
-        for text in reversed([properties.get("Result", ""), *of_systemd, *lines]):
+        for text in reversed([properties.get("Result", ""), *_failed_before(properties), *lines]):
             found = re.search(expression, text)
             if found:
-                return text if text in lines else last, words % {"unit": unit, **found.groupdict()}
+                values = {"unit": unit, "removable": removable, **found.groupdict()}
+                return text if text in lines else last, words % values
     return last, _ANYTHING % {"unit": unit}
+
+
+def _failed_before(properties: Mapping[str, str]) -> list[str]:
+    """A line about each command before the program that has failed. Its arguments may be secret: they are not told."""
+    # Who stops a service ends its command by SIGTERM, and so does systemd where it takes too long.
+    fine = [_WORKED] if properties.get("Result") == "timeout" else [_WORKED, _TERMINATED]
+    return [
+        "%s%s: %s" % (_FAILED_BEFORE, program, command)
+        for program, command, code, status in _BEFORE.findall(properties.get("ExecStartPre", ""))
+        if (code, status) not in fine
+    ]
 
 
 def has_ended(properties: Mapping[str, str], restarts: Optional[int]) -> bool:

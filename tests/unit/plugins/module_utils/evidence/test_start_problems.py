@@ -101,7 +101,9 @@ CONTROL = "ollama@gpu0.service: Control process exited, code=exited, status=1/FA
     [
         ([before(NFT)], "ollama_multigpu_allow_from"),
         ([before(NFT, "code=killed ; status=9/KILL")], "ollama_multigpu_allow_from"),
-        ([before(NFT, "code=exited ; status=0"), before(OTHER)], "The command /opt/site/prepare --all, which"),
+        ([before(NFT, "code=exited ; status=0"), before(OTHER)], "The command with /opt/site/prepare, which"),
+        ([before("/usr/sbin/nft -f /etc/site.nft")], "The command with /usr/sbin/nft, which"),
+        ([before(NFT, "code=killed ; status=15/TERM")], "A command that"),
         ([before(NFT, "code=exited ; status=0"), before(OTHER, ignored="yes")], "A command that"),
         ([before(NFT, "code=(null) ; status=0/0")], "A command that"),
         ([], "A command that"),
@@ -110,6 +112,23 @@ CONTROL = "ollama@gpu0.service: Control process exited, code=exited, status=1/FA
 def test_which_command_before_the_program_has_failed(commands, words):
     line, remedy = start_problems.cause(UNIT, {"ExecStartPre": "\n".join(commands)}, ["begin", CONTROL])
     assert words in remedy and line == CONTROL
+
+
+@pytest.mark.parametrize("unit", [UNIT, "ollama.service"])
+def test_a_command_is_told_without_its_arguments_and_is_ours_to_remove_only_in_our_units(unit):
+    secret = '/usr/bin/curl -H "Authorization: Bearer s3cr3t" http://u:pw@x/'
+    line, remedy = start_problems.cause(unit, {"ExecStartPre": before(secret)}, [])
+    assert "The command with /usr/bin/curl, which %s runs" % unit in remedy
+    assert not any(word in line + remedy for word in ("s3cr3t", "pw", "http", "Authorization"))
+    assert ("the collection has no such command" in remedy) is (unit == UNIT)
+
+
+def test_a_command_that_was_only_ended_does_not_hide_what_the_program_says():
+    said = "Error: listen tcp 127.0.0.1:11450: bind: address already in use"
+    ended = {"ExecStartPre": before(NFT, "code=killed ; status=15/TERM")}
+    assert start_problems.cause(UNIT, ended, [said])[0] == said
+    assert "port 11450" in start_problems.cause(UNIT, ended, [said])[1]
+    assert "ollama_multigpu_allow_from" in start_problems.cause(UNIT, {**ended, "Result": "timeout"}, [said])[1]
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,11 @@ def _outcome(instance: dict[str, Any], rules: Rules, serves: bool) -> str:
     where = "%s:%s" % (address, port) if address else "port %s" % port
     if not serves:
         return "%s does not start without them" % instance["unit"]
-    if not rules.loaded or port not in rules.ports:
+    if rules.problem:
+        return "what is in force is not known: %s" % rules.problem
+    if rules.loaded == "":
+        return "whom the rules in force let through to %s is not known, because the role did not write them" % where
+    if port not in rules.ports:  # there is no table, or one for other ports
         return (
             "they keep nobody out of %s: who can connect is up to other firewalls (ufw, firewalld, IPAddressAllow of "
             "the unit)" % where

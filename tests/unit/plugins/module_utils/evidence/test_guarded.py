@@ -35,6 +35,7 @@ def test_rules_that_are_in_force_pass(address, checked):
 
 
 NOBODY = "they keep nobody out of 0.0.0.0:11434: who can connect is up to other firewalls (ufw, firewalld,"
+UNKNOWN = "whom the rules in force let through to 0.0.0.0:11434 is not known, because the role did not write them"
 LOAD, RUN = "systemctl reload-or-restart ollama-firewall.service", "Run the role again, which writes and loads them"
 
 
@@ -42,7 +43,7 @@ LOAD, RUN = "systemctl reload-or-restart ollama-firewall.service", "Run the role
     ("rules", "words", "outcome", "remedy"),
     [
         (Rules(WANTED), "the table ollama_multigpu is missing", NOBODY, LOAD),
-        (Rules(WANTED, loaded=""), "the table ollama_multigpu has other rules", NOBODY, LOAD),
+        (Rules(WANTED, loaded=""), "the table ollama_multigpu has other rules", UNKNOWN, LOAD),
         (Rules(WANTED, loaded=OTHER, ports=(11435,)), "has other rules", NOBODY, LOAD),
         (Rules(WANTED, loaded=OTHER, ports=PORTS), "has other rules", "others than the listed hosts may connect", LOAD),
         (Rules(WANTED, loaded=WANTED, ports=(11435,)), "they do not name port 11434", NOBODY, RUN),
@@ -53,8 +54,13 @@ LOAD, RUN = "systemctl reload-or-restart ollama-firewall.service", "Run the role
             RUN,
         ),
         (Rules(fault="it is missing"), "firewall.nft: it is missing", NOBODY, RUN),
-        (Rules(fault="it has other rules", loaded=""), "it has other rules", NOBODY, RUN),
-        (Rules(fault="it is missing", problem="Operation not permitted"), "it is missing", NOBODY, RUN),
+        (Rules(fault="it has other rules", loaded=""), "it has other rules", UNKNOWN, RUN),
+        (
+            Rules(fault="it is missing", problem="Operation not permitted"),
+            "it is missing",
+            "what is in force is not known: Operation not permitted",
+            RUN,
+        ),
     ],
 )
 def test_rules_that_are_not_in_force_are_the_finding(rules, words, outcome, remedy):
@@ -62,6 +68,7 @@ def test_rules_that_are_not_in_force_are_the_finding(rules, words, outcome, reme
     assert (found.verdict, findings(found), rule_checks(found)) == ("fail", ["open_to_others"], [False])
     told = found.diagnosis[0]
     assert words in told.evidence and outcome in told.evidence and remedy in told.remedy
+    assert ("nobody" in told.evidence) is (outcome == NOBODY)  # an unknown is not told as a fact
     assert (told.instance, told.model) == ("gpu0-1", "")
 
 

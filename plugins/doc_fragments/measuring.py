@@ -44,7 +44,7 @@ options:
     default: 60.0
   lock_timeout:
     description:
-      - Seconds to wait for a run of the role that changes the host, or a load.
+      - Seconds to wait for a run of the role that changes the host, a load or a check.
     type: int
     default: 900
 """

@@ -33,7 +33,8 @@ attributes:
     support: none
 notes:
   - Only with O(ignore:become), the engines of other users are read, and runs of the role that would change the
-    instances meanwhile are kept waiting.
+    instances meanwhile are kept waiting. The regular checks of the host are left out meanwhile, so that its verdict is
+    the one of before.
 """
 
 EXAMPLES = r"""
@@ -50,8 +51,8 @@ RETURN = r"""
 benchmark:
   description:
     - What was measured. C(release) is that of the plan, and C(notes) says what was not measured. C(plan) has the
-      SHA-256 C(digest) of the plan, which is that of the file C(/etc/ollama-multigpu/plan.json), and what it plans for
-      each of its C(models).
+      SHA-256 C(digest) of the plan, which is that of the file C(/etc/ollama-multigpu/plan.json) as the role writes it,
+      and what it plans for each of its C(models).
     - Each of the C(loads) has C(model), C(instances) and C(seconds).
     - Each of the C(measurements) has C(model), C(instances) (several where replicas were measured together), C(prompt)
       (tokens that were asked for), C(streams) (requests at the same time), C(prompt_tokens) (as the server counts),

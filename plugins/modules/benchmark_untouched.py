@@ -107,7 +107,9 @@ _REFUSED = (
     "The instances of this host would be stopped to measure an untouched Ollama, and nobody would be served meanwhile: "
     "set may_disturb (in the playbook ollama_multigpu_benchmark_may_disturb) to true if this host may be disturbed."
 )
-_NOT_MEASURED = "The untouched Ollama was not measured: %s The instances were stopped for it, and serve again."
+_NOT_MEASURED = (
+    "The untouched Ollama was not measured to the end: %s The instances were stopped for it, and serve again."
+)
 _NOT_RESTORED = "After the measurement, the host is not as planned: %s Run the playbook gpufleet.ollama.site."
 _FAILED_BEFORE = " The measurement itself had failed before: %s"
 

@@ -67,7 +67,7 @@ ALERTS = (
         "time() - @verdict_timestamp_seconds > 3 * @check_interval_seconds",
         WARNING,
         "{{ $labels.instance }} was not checked for more than three intervals",
-        "A run of the role may hold the checks up, or they fail: journalctl -u ollama-check.service.",
+        "A run of the role or a benchmark may hold the checks up, or they fail: journalctl -u ollama-check.service.",
         "10m",
     ),
     Alert(

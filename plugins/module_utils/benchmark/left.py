@@ -26,9 +26,9 @@ class Left:
         """Take away what a measurement has (an entry of `measurements`)."""
         self._of[name].remove((figures["prompt"], figures["streams"]))
 
-    def all_done(self, name: str) -> None:
-        """Take away all of one, of which nothing is to be measured any more."""
-        self._of[name] = []
+    def only(self, name: str, prompts: Sequence[int]) -> None:
+        """Take away what is not to be measured of one: all but some prompts."""
+        self._of[name] = [(words, streams) for words, streams in self._of[name] if words in prompts]
 
     def notes(self, why: str) -> list[str]:
         """Return a sentence about what is left, [] where nothing is.

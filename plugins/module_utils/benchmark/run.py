@@ -5,21 +5,19 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..apply import quiet
-from ..common.json_text import json_text
 from ..common.names import parse, served_name
 from ..ollama import loading
 from ..ollama.client import CANNOT_GENERATE, LOAD_TIMEOUT, OllamaClient
 from ..ollama.connection import OllamaError
 from ..ollama.target import ModelError, Target
 from .figures import Batch, Wanted, levels, measured, planned, spread
-from .in_force import plan_in_force
+from .in_force import digest_of, plan_in_force
 from .left import FAILED, Left
 from .streams import Streaming, prompt, together
 
@@ -62,8 +60,8 @@ class Served:
 class Benchmark:
     """What was measured: `loads` and `measurements` by model and instances, and `notes` on what was not.
 
-    `release` is the version of Ollama, and `plan` has the SHA-256 `digest` of the plan that was measured, and what it
-    plans for each of its `models` (figures.planned).
+    `release` is the version of Ollama, and `plan` has the `digest` of the plan that was measured (in_force.digest_of),
+    and what it plans for each of its `models` (figures.planned).
     """
 
     release: str = ""
@@ -79,7 +77,7 @@ def run(plan: dict[str, Any], wanted: Wanted, lock_timeout: float, found: Benchm
     Args:
         plan: that is in force.
         wanted: what is measured.
-        lock_timeout: seconds to wait for a run that changes the host.
+        lock_timeout: seconds to wait for what works on the host: a run, a load or a check.
         found: of `begun`; gets what is measured as soon as it is there, and a note on what is not because of a failure.
 
     Raises:
@@ -92,11 +90,17 @@ def run(plan: dict[str, Any], wanted: Wanted, lock_timeout: float, found: Benchm
     with plan_in_force(found.plan["digest"], lock_timeout, shared=True, notes=found.notes):
         places = served(plan, found.notes)
         wait_until_quiet({place.unit for place in places}, wanted.quiet_timeout)
-        groups = _groups(places)
+        groups = _groups(places, wanted)
         left = Left({one.name: [each * len(one.places) for each in one.streams] for one in groups}, wanted.prompts)
+        for group in groups:
+            left.only(group.name, group.wanted.prompts)
         try:
-            ready = {place.model for place in places if is_ready(place, wanted, found)}
-            _measure_groups([one for one in groups if one.model in ready], wanted, found, left)
+            for place in places:
+                if is_ready(place, wanted, found):
+                    found.notes += not_fitting(place, wanted)
+                else:
+                    groups = _without(place.model, groups, left)
+            _measure_groups(groups, found, left)
         except (OllamaError, ModelError):
             found.notes += left.notes(FAILED)
             raise
@@ -104,10 +108,12 @@ def run(plan: dict[str, Any], wanted: Wanted, lock_timeout: float, found: Benchm
 
 @dataclasses.dataclass(frozen=True)
 class _Group:
-    """What is measured at the same time: one instance, or all replicas of a model. Each gets `streams` requests."""
+    """What is measured at the same time: one instance, or all replicas of a model. Each gets `streams` requests.
+    `wanted` has only prompts that fit into all."""
 
     places: Sequence[Served]
     streams: Sequence[int]
+    wanted: Wanted
 
     @property
     def model(self) -> str:
@@ -118,29 +124,34 @@ class _Group:
         return "%s of %s" % (self.model, ", ".join(place.name for place in self.places))
 
 
-def _groups(places: Sequence[Served]) -> list[_Group]:
+def _groups(places: Sequence[Served], wanted: Wanted) -> list[_Group]:
     """Each instance by itself, then replicas together."""
-    groups = [_Group([place], levels(place.slots)) for place in places]
     replicated = [replicas for replicas in by_model(places).values() if len(replicas) > 1]
-    return groups + [_Group(replicas, each_of_replicas(replicas)) for replicas in replicated]
+    groups = [([place], levels(place.slots)) for place in places]
+    groups += [(replicas, each_of_replicas(replicas)) for replicas in replicated]
+    return [_Group(places, streams, fitting(places, wanted)) for places, streams in groups]
 
 
-def _measure_groups(groups: Sequence[_Group], wanted: Wanted, found: Benchmark, left: Left) -> None:
+def _without(model: str, groups: Sequence[_Group], left: Left) -> list[_Group]:
+    """The groups of other models; nothing is to be measured of this one."""
+    for group in groups:
+        if group.model == model:
+            left.only(group.name, ())
+    return [group for group in groups if group.model != model]
+
+
+def _measure_groups(groups: Sequence[_Group], found: Benchmark, left: Left) -> None:
     """Measure one group after the other, and note each figure at once."""
     numbers = prompt_numbers()
     for group in groups:
-        # What does not fit into an instance is noted there, and not once more for its replicas.
-        notes = found.notes if len(group.places) == 1 else []
-        for figures in measure(group.places, group.streams, wanted, numbers, notes):
+        for figures in measure(group.places, group.streams, group.wanted, numbers):
             found.measurements.append(figures)
             left.done(group.name, figures)
-        left.all_done(group.name)
 
 
 def begun(plan: dict[str, Any]) -> Benchmark:
     """Return a benchmark of a plan, in which nothing was measured yet."""
-    digest = hashlib.sha256(json_text(plan).encode("ascii")).hexdigest()
-    return Benchmark(str(plan.get("ollama_version") or ""), {"digest": digest, "models": planned(plan)})
+    return Benchmark(str(plan.get("ollama_version") or ""), {"digest": digest_of(plan), "models": planned(plan)})
 
 
 def prompt_numbers() -> Iterator[int]:
@@ -216,16 +227,15 @@ def _load(client: OllamaClient, place: Served) -> float:
 
 
 def measure(
-    places: Sequence[Served], streams: Sequence[int], wanted: Wanted, numbers: Iterator[int], notes: list[str]
+    places: Sequence[Served], streams: Sequence[int], wanted: Wanted, numbers: Iterator[int]
 ) -> Iterator[dict[str, Any]]:
     """Measure one instance, or replicas at the same time, and yield each figure as soon as it is there.
 
     Args:
         places: of one model.
         streams: how many requests each of them gets at the same time.
-        wanted: prompts, tokens and repeats.
+        wanted: prompts (of `fitting`), tokens and repeats.
         numbers: of prompts.
-        notes: gets a sentence about each prompt that does not fit.
 
     Raises:
         OllamaError: a server has failed.
@@ -233,9 +243,6 @@ def measure(
     model = places[0].model
     names = [place.name for place in places]
     for words in wanted.prompts:
-        if any(not fits(words, place.context, wanted) for place in places):
-            notes.append("A prompt of %d tokens may not fit into %s of %s." % (words, model, ", ".join(names)))
-            continue
         for each in streams:
             # A server may read the prompts one after the other before it sends the first byte.
             clients = [Streaming(place.url, wanted.timeout * each) for place in places for unused in range(each)]
@@ -249,12 +256,25 @@ def measure(
             yield dict(what, **measured(batches))
 
 
-def fits(words: int, context: int, wanted: Wanted) -> bool:
-    """Return whether a prompt and its answer fit into a context; 0 is one that is not known.
+def fitting(places: Sequence[Served], wanted: Wanted) -> Wanted:
+    """Return what is measured of a model: only prompts that fit into the context of all places with their answer.
 
-    A word is one token or two, and what does not fit would be cut.
+    A word is one token or two, and what does not fit would be cut. All fit into a context that is not known.
+
+    Args:
+        places: of one model.
+        wanted: what is measured.
     """
-    return not context or 2 * words + wanted.tokens <= context
+    least = min((place.context for place in places if place.context), default=None)
+    fits = [words for words in wanted.prompts if least is None or 2 * words + wanted.tokens <= least]
+    return dataclasses.replace(wanted, prompts=tuple(fits))
+
+
+def not_fitting(place: Served, wanted: Wanted) -> list[str]:
+    """Return a sentence about each prompt that `fitting` leaves out."""
+    fits = fitting([place], wanted).prompts
+    told = "A prompt of %d tokens may not fit into %s of %s."
+    return [told % (words, place.model, place.name) for words in wanted.prompts if words not in fits]
 
 
 def as_data(found: Benchmark) -> dict[str, Any]:

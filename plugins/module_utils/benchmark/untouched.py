@@ -127,23 +127,25 @@ def _measure(pause: Pause, models: Sequence[Compared], wanted: Wanted, found: Un
             loaded = _loaded(client, one)
             found.loaded.append(loaded)
             place = dataclasses.replace(place, context=loaded["context_length"] or 0)
-            measurable.append((place, one.streams))
+            fitting = run.fitting([place], wanted)
+            found.notes += run.not_fitting(place, wanted)
+            left.only(one.model, fitting.prompts)
+            measurable.append((place, one.streams, fitting))
         else:
-            left.all_done(one.model)
+            left.only(one.model, ())
         if pause.is_over():
             return
     stayed = {key_of(entry["name"]) for entry in client.ps()}
-    gone = [place.model for place, _streams in measurable if key_of(place.asked) not in stayed]
+    gone = [place.model for place, _streams, _wanted in measurable if key_of(place.asked) not in stayed]
     if gone:
         found.notes.append("Untouched, Ollama does not keep all models loaded at the same time: %s." % ", ".join(gone))
-    for place, streams in measurable:
+    for place, streams, fitting in measurable:
         run.Streaming(pause.url, wanted.timeout).request(place.asked, prompt(8, next(numbers)), 4, _KEEP_ALIVE)
-        for figures in run.measure([place], streams, wanted, numbers, found.notes):
+        for figures in run.measure([place], streams, fitting, numbers):
             found.measurements.append(figures)
             left.done(place.model, figures)
             if pause.is_over():
                 return
-        left.all_done(place.model)
 
 
 def _loaded(client: OllamaClient, one: Compared) -> dict[str, Any]:

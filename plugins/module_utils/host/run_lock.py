@@ -3,7 +3,9 @@
 """The lock of a host: one run changes its instances at a time, and nothing is loaded meanwhile.
 
 A run that changes something holds it alone. What only loads or observes shares it with others of the kind, so that
-several instances load at the same time after a reboot. The kernel releases it when its holder ends, however that is.
+several instances load at the same time after a reboot. What must not begin beside these (a check would see models that
+are still loading, and a benchmark would unload models under a check) waits for their end first (`after_others`). The
+kernel releases the lock when its holder ends, however that is.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from ..common import paths
 
 _LOOK_SECONDS = 0.2
 #: Who may hold the lock of the host.
-_HOLDER = "a run of the role changes this host, models are being loaded, or a benchmark measures"
+_HOLDER = "a run of the role changes this host, models are being loaded, the host is checked, or a benchmark measures"
 
 
 class LockHeld(Exception):
@@ -29,7 +31,11 @@ class LockHeld(Exception):
 
 @contextlib.contextmanager
 def run_lock(
-    wait: float | None = 0, shared: bool = False, path: str = paths.LOCK, holder: str = _HOLDER
+    wait: float | None = 0,
+    shared: bool = False,
+    path: str = paths.LOCK,
+    holder: str = _HOLDER,
+    after_others: bool = False,
 ) -> Iterator[None]:
     """Hold the lock of this host until the block ends.
 
@@ -38,6 +44,7 @@ def run_lock(
         shared: hold it with others that share it. Without it, it is held alone.
         path: of the lock. Its directory is made where it is missing: /run is empty after a reboot.
         holder: who may hold it, for the text of LockHeld.
+        after_others: take it only where nobody has it, also to share it from then on.
 
     Raises:
         LockHeld: others hold it, for longer than `wait`.
@@ -46,7 +53,12 @@ def run_lock(
     descriptor = _opened(path)
     limit = None if wait is True else wait
     try:
-        if not _is_acquired(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, limit):
+        alone_first = not shared or after_others
+        is_held = _is_acquired(descriptor, fcntl.LOCK_EX if alone_first else fcntl.LOCK_SH, limit)
+        if is_held and shared and after_others:
+            # The kernel gives it back for a moment (flock(2)), in which another process can take it.
+            is_held = _is_acquired(descriptor, fcntl.LOCK_SH, limit)
+        if not is_held:
             waited = " for more than %g seconds" % limit if limit else ""
             raise LockHeld("Another process holds %s%s: %s." % (path, waited, holder))
         yield

@@ -17,15 +17,18 @@ from .version import VERSION
 #: What the lock of the one check that heals is named, after that of the host.
 _HEALING = "-healing"
 _HEALER = "another check heals the host"
-_LEFT_ALONE = "The host is not checked now. A run of the role proves it itself, and models that are loading come first."
+_LEFT_ALONE = (
+    "The host is not checked now. A run of the role proves it itself; during a load or a benchmark, a check would find "
+    "models that are not loaded."
+)
 
 
 def check(places: Places, wait: float = 0, heals: bool = False) -> Answer:
-    """Check the host once and write its verdict, unless a run or a load is under way.
+    """Check the host once and write its verdict, unless a run, a load or a benchmark is under way.
 
     Args:
         places: of the host.
-        wait: seconds to wait for the end of a run or load.
+        wait: seconds to wait for its end.
         heals: whether what is not as planned is loaded again, and restarted.
 
     Raises:
@@ -33,9 +36,7 @@ def check(places: Places, wait: float = 0, heals: bool = False) -> Answer:
     """
     plan = applied_plan(places.plan)
     try:
-        with run_lock(wait=wait, path=places.lock):  # neither a run nor a load
-            pass
-        with run_lock(shared=True, path=places.lock):
+        with run_lock(wait=wait, shared=True, path=places.lock, after_others=True):
             seen = observing.observe(plan)
             done: list[Line] = []
             healing.begin_anew(places, seen.evidence)

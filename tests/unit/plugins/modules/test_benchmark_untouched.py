@@ -64,7 +64,9 @@ def test_options_that_cannot_be_used(measured, options):
     assert measure(**options)["failed"] and measured == []
 
 
-SERVES = "The untouched Ollama was not measured: engine died. The instances were stopped for it, and serve again."
+SERVES = (
+    "The untouched Ollama was not measured to the end: engine died. The instances were stopped for it, and serve again."
+)
 GONE = "After the measurement, the host is not as planned: gpu0 is gone. Run the playbook gpufleet.ollama.site."
 
 

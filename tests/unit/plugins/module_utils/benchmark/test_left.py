@@ -16,6 +16,8 @@ def test_what_is_left_by_what_and_prompt():
         "Not measured, because the time was over: a with prompts of 16 tokens and 2 requests at a time; b with prompts "
         "of 16 tokens and 1 request at a time; b with prompts of 64 tokens and 1 request at a time."
     ]
-    left.all_done("b")
+    left.only("b", (64,))
+    assert "b with prompts of 64 tokens" in left.notes("x")[0] and "b with prompts of 16" not in left.notes("x")[0]
+    left.only("b", ())
     left.done("a", {"prompt": 16, "streams": 2})
     assert left.notes("x") == []

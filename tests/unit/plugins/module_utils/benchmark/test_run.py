@@ -167,3 +167,20 @@ def test_what_was_measured_before_a_failure_is_kept(servers, busy, monkeypatch):
         "with prompts of 16 tokens and 2, 4 requests at a time; tiny:latest of gpu0, gpu1 with prompts of 64 tokens "
         "and 2, 4 requests at a time."
     ]
+
+
+def test_what_is_not_to_be_measured_is_not_missed_after_a_failure(servers, busy):
+    wanted = plan(servers[:1], context_length=100)
+    wanted["instances"][0]["models"] += [
+        {"name": "vectors", "create_as": "vectors:latest", "parallel": 1},
+        {"name": "nothing", "create_as": "nothing:latest", "parallel": 1, "context_length": 100},
+    ]
+    found = benchmark.begun(wanted)
+    with pytest.raises(OllamaError, match="not found"):
+        measure(wanted, SHORT, 0, found)
+    *told, missed = found.notes
+    assert [note.split(" of ")[-1] for note in told] == ["gpu0.", "gpu0 makes vectors only and was not measured."]
+    assert missed == (
+        "Not measured, because the measurement failed: tiny:latest of gpu0 with prompts of 16 tokens and 1, 2 requests "
+        "at a time; nothing:latest of gpu0 with prompts of 16 tokens and 1 request at a time."
+    )

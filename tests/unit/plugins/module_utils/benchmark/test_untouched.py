@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 
 import pytest
@@ -158,6 +159,16 @@ def test_what_was_measured_before_the_end_of_the_time_is_kept(models, measured, 
     found = measured(plan(models, "tiny:latest"))
     assert [one["streams"] for one in found.measurements] == [1, 2]
     assert found.notes[-1].endswith(": %s with prompts of 16 tokens and 4 requests at a time." % SERVED)
+
+
+def test_a_prompt_that_does_not_fit_is_not_missed_where_the_time_was_not_enough(models, measured, monkeypatch):
+    looks = iter([False, True])
+    monkeypatch.setattr(Pause, "is_over", lambda pause: next(looks))
+    found = measured(plan(models, "tiny:latest"), dataclasses.replace(SHORT, prompts=(16, 10**6)))
+    assert [one["streams"] for one in found.measurements] == [1]
+    does_not_fit, left = found.notes
+    assert does_not_fit == "A prompt of 1000000 tokens may not fit into %s of untouched Ollama." % SERVED
+    assert left.endswith(": %s with prompts of 16 tokens and 2, 4 requests at a time." % SERVED)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,17 @@ def test_whether_it_is_held_alone(lock):
         assert not is_held(lock)
 
 
+def test_who_shares_it_may_have_to_come_after_others(lock):
+    with run_lock(shared=True, path=lock):
+        with pytest.raises(LockHeld), run_lock(shared=True, path=lock, after_others=True):
+            pytest.fail("others are at work")
+    with run_lock(shared=True, path=lock, after_others=True):
+        with run_lock(shared=True, path=lock):
+            pass
+        with pytest.raises(LockHeld), run_lock(path=lock):
+            pytest.fail("it is shared")
+
+
 @pytest.mark.parametrize("wait", [PATIENCE, None, True])
 def test_it_is_waited_for(lock, wait):
     held, done = threading.Event(), threading.Event()

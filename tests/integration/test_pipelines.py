@@ -9,19 +9,25 @@ The host is this machine, with a "Python" that answers in the place of the modul
 from __future__ import annotations
 
 import json
+import pathlib
+import re
 import shlex
 import shutil
 import sys
 
 import pytest
 import yaml
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report import plan_summary
 
 from tests import shown
+from tests.integration import galaxy_server
 from tests.integration import test_hostile_hosts as hostile
-from tests.integration.support import environment, run, tool
+from tests.integration.support import environment, galaxy, run, tool
 from tests.setup.environment import virtual_environment
 
-#: Documented at docs.ansible.com/ansible/latest/collections/awx/awx/job_template_module.html.
+GH = pathlib.Path(__file__).with_name("gh.py")
+#: What the examples for GitHub read of a pull request.
+EVENT = {"github.token": "ghs_1", "github.event.number": "7"}
 JOB_TEMPLATE = "awx.awx.job_template"
 PROGRAMS = [
     "ansible-core==2.21.5",
@@ -43,32 +49,89 @@ def _host(tmp_path, collections, registry, evil):
     return found
 
 
-def scripts(content):
-    """The runs of ansible-playbook in an example of a pipeline, without the name of the program."""
-    if isinstance(content, str):
-        return [shlex.split(content)[1:]] if content.startswith("ansible-playbook ") else []
-    values = content.values() if isinstance(content, dict) else content if isinstance(content, list) else []
-    return [words for value in values for words in scripts(value)]
+def steps(example):
+    """(script, its variables) of the jobs of a pipeline of GitHub or GitLab, in order."""
+    for job in example.get("jobs", example).values():
+        yield from ((step["run"], step.get("env", {})) for step in job.get("steps", []) if "run" in step)
+        yield from ((line, {}) for line in job.get("script", []))
 
 
-def test_the_commands_of_the_guide(host):
-    """Those of its text and of the examples for GitHub and GitLab, each once."""
-    commands = [shlex.split(line)[1:] for line in shown.commands("gitops")]
+def expanded(value):
+    """A value of a workflow as GitHub gives it to a pull request."""
+    return re.sub(r"\$\{\{ ([\w.]+) \}\}", lambda found: EVENT[found.group(1)], value)
+
+
+@pytest.fixture(name="runner")
+def _runner(host, archive):
+    """The host, on a runner that has Galaxy and gh, and no collection: runner(script, variables)."""
+    programs = host.directory / "state" / "bin"
+    programs.mkdir()
+    (programs / "gh").write_text('#!/bin/sh\nexec %s %s "$@"\n' % (sys.executable, GH))
+    (programs / "gh").chmod(0o755)
+    host.collections = host.directory / "state" / "collections"
+    meta = galaxy()
+
+    def shell(script, variables=None):
+        pairs = {name: expanded(value) for name, value in (variables or {}).items()}
+        pairs.update(PATH="%s:%s" % (programs, environment()["PATH"]), ANSIBLE_GALAXY_SERVER=address)
+        return host.command("env", *map("%s=%s".__mod__, pairs.items()), "bash", "-ec", script)
+
+    with galaxy_server.serving(archive, meta["namespace"], meta["name"], meta["version"]) as address:
+        yield shell
+
+
+def test_the_commands_of_the_guide(host, runner):
+    """Those of the examples for GitHub and GitLab, and those of its text, each once."""
+    told = {}
     for text in (shown.block("gitops", "yaml", 2), shown.block("gitops", "yaml", 3)):
-        found = scripts(yaml.safe_load(text))
-        assert len(found) == 2, text
-        commands += found
-    told = list(dict.fromkeys(map(shlex.join, commands)))
-    assert len(told) == 4, told
+        found = list(steps(yaml.safe_load(text)))
+        assert found[0][0].startswith("ansible-galaxy ") and found[1][0].startswith("ansible-playbook "), text
+        told.update((shlex.join(shlex.split(line)), (line, variables)) for line, variables in found)
+    told.update((shlex.join(shlex.split(line)), (line, {})) for line in shown.commands("gitops"))
+    assert sorted(line.split()[0] for line in told) == ["ansible-galaxy", *["ansible-playbook"] * 4, "gh"]
     review = host.directory / "review"
-    for words in map(shlex.split, told):
-        host.command(tool("ansible-playbook"), *words)
-        drift = any("fail_on_change" in word for word in words)
-        assert host.status == (2 if drift else 0), host.output
-        if any("plan_dir" in word for word in words):
+    for line, variables in told.values():
+        runner(line, variables)
+        assert host.status == (2 if "fail_on_change" in line else 0), host.output
+        if "plan_dir" in line:
             assert "### `node1`" in (review / "summary.md").read_text()
+        if line.startswith("gh "):
+            assert json.loads(host.output) == {"number": 7, "body": (review / "summary.md").read_text()}
     assert sorted(path.name for path in review.iterdir()) == ["plans", "summary.json", "summary.md"]
     assert host.asked.count("instance_switch") == 2, "one run applies the inventory, one what was reviewed"
+
+
+def test_galaxy_installs_the_archive(host, runner):
+    """Into the runner that has none."""
+    (line,) = {line for line, _variables in steps(yaml.safe_load(shown.block("gitops", "yaml", 3))) if "galaxy" in line}
+    installed = host.collections / "ansible_collections" / "gpufleet" / "ollama" / "playbooks" / "site.yml"
+    assert not installed.exists()
+    runner(line)
+    assert host.status == 0 and installed.is_file(), host.output
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (("", ""), '"number": 7'),
+        (("--create-if-none", "--create-if-missing"), "unrecognized arguments: --create-if-missing"),
+        (("--edit-last ", ""), "can only be used with --edit-last"),
+        (('"$NUMBER"', ""), "gives the number"),
+        (("summary.md", "summary.html"), "summary.html"),
+        (("summary.md", "long.md"), "a comment has 1 to 65536 characters, not 65537"),
+    ],
+    ids=lambda value: value[1] if isinstance(value, tuple) else "",
+)
+def test_the_comment_is_one_that_github_takes(tmp_path, change, words):
+    """Of the guide as it is; another command is refused, so that the program in the place of gh proves something."""
+    (step,) = [one for one in steps(yaml.safe_load(shown.block("gitops", "yaml", 2))) if one[0].startswith("gh ")]
+    (tmp_path / "review").mkdir()
+    (tmp_path / "review" / "summary.md").write_text("x" * plan_summary.LONGEST)
+    (tmp_path / "review" / "long.md").write_text("x" * 65537)
+    script = step[0].replace(*change).replace("gh ", "%s %s " % (sys.executable, GH), 1)
+    variables = {name: expanded(value) for name, value in step[1].items()}
+    told = run(["bash", "-ec", script], tmp_path, environment(**variables), expect=None)
+    assert words in told
 
 
 def test_the_execution_environment_is_one(collections, tmp_path):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Variables, playbooks and commands that the text of the guides names exist."""
+"""Variables, playbooks, commands and options of others that the guides name exist."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import shlex
 
 import pytest
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.model_lists import is_list_name
 from ansible_collections.gpufleet.ollama.plugins.module_utils.program import main as program
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report import plan_summary
+
+from tests import shown
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 ROLE = CHECKOUT / "roles" / "ollama_multigpu"
@@ -60,3 +64,17 @@ def test_the_exit_codes_are_those_of_the_program():
 def test_the_pages_of_the_site_are_the_guides():
     (section,) = _load(PLACE / "extra-docs.yml")["sections"]
     assert sorted(section["toctree"]) == [path.stem for path in GUIDES]
+
+
+def test_the_job_template_of_awx_has_options_of_its_module():
+    """Their names, types and choices were recorded from the source of awx.awx.job_template."""
+    recorded = _load(CHECKOUT / "tests" / "fixtures" / "pipelines" / "awx-job-template.json")
+    (task,) = yaml.safe_load(shown.block("gitops", "yaml", 6))
+    checked = ArgumentSpecValidator(recorded["options"]).validate(task["awx.awx.job_template"])
+    assert checked.error_messages == [] and len(recorded["options"]) == 57
+
+
+def test_the_summary_of_plans_is_as_long_as_the_guide_says():
+    """GitHub takes comments of 65536 characters."""
+    text = " ".join((PLACE / "rst" / "gitops.rst").read_text(encoding="utf-8").split())
+    assert "It has at most %d characters, because GitHub allows 65536" % plan_summary.LONGEST in text

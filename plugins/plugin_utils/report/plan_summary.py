@@ -23,6 +23,8 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.plan_record
 
 #: A comment on GitHub has at most 65536 characters.
 LONGEST = 60000
+_LEFT_OUT = "%d parts of this summary are left out, because it is too long for a comment.\n"
+_ROOM = LONGEST - len(_LEFT_OUT % 10**9)
 _MOST_ROWS, _MOST_NAMES, _MOST_TEXTS, _MOST_INSTANCES = 50, 20, 12, 8
 _LONGEST_TEXT = 400
 _HEAD = ("host", "GPUs", "changes", "to fetch", "gives no answer")
@@ -176,9 +178,8 @@ def _bounded(parts: Sequence[list[str]]) -> str:
     text, left_out = "", 0
     for part in parts:
         more = "\n".join([*part, ""])
-        if len(text) + len(more) <= LONGEST:
+        if len(text) + len(more) <= _ROOM:
             text += more
         else:
             left_out += 1
-    note = "%d parts of this summary are left out, because it is too long for a comment.\n" % left_out
-    return text.rstrip("\n") + "\n" + ("\n" + note if left_out else "")
+    return text.rstrip("\n") + "\n" + ("\n" + _LEFT_OUT % left_out if left_out else "")

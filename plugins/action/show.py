@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible import constants as C
 from ansible.utils.display import Display
 from ansible_collections.gpufleet.ollama.plugins.modules import show
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.on_controller import OnController
@@ -15,12 +14,10 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.shown impor
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import Style, drawing, drawn, without_colour
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.terminal import (
     is_data,
+    is_fleet,
     print_lines,
     terminal_style,
 )
-
-#: A callback that prints the results of this action itself.
-_FLEET = "gpufleet.ollama.fleet"
 
 
 class ActionModule(OnController):
@@ -38,11 +35,11 @@ class ActionModule(OnController):
         display = Display()
         style = terminal_style(details=display.verbosity > 0)
         found = shown(dict(options, check_mode=self._task.check_mode), style, self._host_name)
-        is_fleet = C.config.get_config_value("DEFAULT_STDOUT_CALLBACK") == _FLEET
-        if not is_fleet and not self._task.no_log:
+        is_quiet = is_fleet()  # that callback prints the result itself
+        if not is_quiet and not self._task.no_log:
             print_lines(display, style, found.lines, stderr=is_data())
         result = _result(found, style)
-        if is_fleet:
+        if is_quiet:
             result["drawing"] = {name: drawing(getattr(found, name)[:MOST_LINES]) for name in ("lines", "short")}
         return result
 

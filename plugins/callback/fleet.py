@@ -32,18 +32,14 @@ ansible.cfg: |
 """
 
 import re
-import time
 
-from ansible import context
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback.default import CallbackModule as Default
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report import task_lines
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.overview import overview_lines
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.run_record import STAGES, RunRecord, stage_of
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.run_watch import RunWatch, is_loop, is_shown, parts
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import Span, line, sentence, undrawn
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.terminal import print_lines, terminal_style
 
-_SHOW = "gpufleet.ollama.show"
 #: Actions that take long and say nothing meanwhile.
 _LONG = (
     "gpufleet.ollama.benchmark_info",
@@ -58,13 +54,6 @@ _WORTH_IT = 4
 _OBEYED = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
 
 
-def _parts(result):
-    """Return (host name, task, result) of what a callback is given; ansible-core 2.19 has other names for them."""
-    if hasattr(result, "result"):
-        return result.host.get_name(), result.task, result.result
-    return result._host.get_name(), result._task, result._result
-
-
 class CallbackModule(Default):
     """The default callback where details are asked for; otherwise only what is new."""
 
@@ -74,8 +63,7 @@ class CallbackModule(Default):
 
     def __init__(self):
         super().__init__()
-        self._record = None
-        self._began = {}
+        self._watch = RunWatch()
         self._announced = set()
         self._shown = {}  # (kind, lines) -> the host that was the first with them
         self._differences = {}  # (task, text) -> the host that was the first with it
@@ -94,7 +82,7 @@ class CallbackModule(Default):
     # --- what begins -------------------------------------------------------------------------------
 
     def v2_playbook_on_start(self, playbook):
-        self._record = RunRecord(bool((context.CLIARGS or {}).get("check")))
+        self._watch = RunWatch()
         if not self._is_quiet:
             super().v2_playbook_on_start(playbook)
 
@@ -115,41 +103,31 @@ class CallbackModule(Default):
             super().v2_playbook_on_handler_task_start(task)
 
     def v2_runner_on_start(self, host, task):
-        self._began[host.get_name(), task._uuid] = time.monotonic()
+        self._watch.begins(host.get_name(), task)
         if not self._is_quiet:
             super().v2_runner_on_start(host, task)
         elif task.action in _LONG and task._uuid not in self._announced and not task.check_mode:
             self._announced.add(task._uuid)
             self._print([line(Span("%s ..." % task_lines.name_of(task), "label"))])
 
-    def _ended(self, name, task):
-        """Return the seconds that a task took; each ending counts once."""
-        began = self._began.pop((name, task._uuid), None)
-        seconds = 0.0 if began is None else time.monotonic() - began
-        self._record.took(name, stage_of(task.get_path()), seconds)
-        return seconds
-
     # --- what ends ---------------------------------------------------------------------------------
 
     def v2_runner_on_ok(self, result):
-        name, task, answer = _parts(result)
-        seconds = self._ended(name, task)
-        if not isinstance(task, TaskInclude) and answer.get("changed"):
-            self._record.host(name).changed += 1
-        is_loop = bool(task.loop) and "results" in answer
-        if not is_loop:
+        name, task, answer = parts(result)
+        seconds = self._watch.succeeds(name, task, answer)
+        if not is_loop(task, answer):
             self._showed(name, task, answer)
         if not self._is_quiet:
             super().v2_runner_on_ok(result)
             return
         self._handle_warnings(answer)
-        if not is_loop:
+        if not is_loop(task, answer):
             self._told(name, task, answer)
         if answer.get("changed") and not task.check_mode and not isinstance(task, TaskInclude):
             self._print(task_lines.changed(name, task, answer, seconds, self._style))
 
     def v2_runner_item_on_ok(self, result):
-        name, task, answer = _parts(result)
+        name, task, answer = parts(result)
         self._showed(name, task, answer)
         if self._is_quiet:
             self._told(name, task, answer)
@@ -165,14 +143,13 @@ class CallbackModule(Default):
 
     def _showed(self, name, task, answer):
         """Print what module show has drawn, and keep what the end needs."""
-        drawing = answer.get("drawing")
-        if task.action != _SHOW or not drawing:
+        if not is_shown(task, answer) or not answer.get("drawing"):
             return
-        overview = answer.get("overview") or {}
-        is_evidence = overview.get("kind") == "evidence" and self._record.wants_evidence(name)
+        drawing, overview = answer["drawing"], answer["overview"]
+        is_evidence = overview.get("kind") == "evidence" and self._watch.record.wants_evidence(name)
         lines = undrawn(drawing["short" if self._is_quiet and not is_evidence else "lines"])
         self._print(self._once(name, overview.get("kind"), lines) if self._is_quiet else lines)
-        self._record.showed(name, overview)
+        self._watch.record.showed(name, overview)
 
     def _once(self, name, kind, lines):
         """Return the lines of a host, and of what another host has shown already only the title."""
@@ -182,24 +159,24 @@ class CallbackModule(Default):
         return lines if first == name else [lines[0], line("  the same as on %s" % first)]
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
-        name, task, answer = _parts(result)
-        self._ended(name, task)
+        name, task, answer = parts(result)
+        self._watch.ends(name, task)
         if not ignore_errors:
-            self._record.failed(name, task_lines.reason(task, answer))
+            self._watch.fails(name, task, answer)
         if not self._is_quiet:
             super().v2_runner_on_failed(result, ignore_errors=ignore_errors)
             return
         self._handle_warnings(answer)
         # The items of a loop have been told.
-        if not (task.loop and "results" in answer):
+        if not is_loop(task, answer):
             self._fail(task_lines.failed(name, task, answer, self._style, ignored=ignore_errors))
 
     def v2_runner_item_on_failed(self, result):
-        name, task, answer = _parts(result)
+        name, task, answer = parts(result)
         if not self._is_quiet:
             super().v2_runner_item_on_failed(result)
             return
-        self._record.failed(name, task_lines.reason(task, answer))
+        self._watch.fails(name, task, answer)
         label = self._get_item_label(answer)
         self._fail(task_lines.failed(name, task, answer, self._style, label=label))
 
@@ -207,17 +184,17 @@ class CallbackModule(Default):
         print_lines(self._display, self._style, lines, stderr=bool(self.get_option("display_failed_stderr")))
 
     def v2_runner_on_unreachable(self, result):
-        name, task, answer = _parts(result)
-        self._ended(name, task)
-        self._record.failed(name, task_lines.reason(task, answer))
+        name, task, answer = parts(result)
+        self._watch.ends(name, task)
+        self._watch.fails(name, task, answer)
         if self._is_quiet:
             self._fail(task_lines.failed(name, task, answer, self._style, word="UNREACHABLE"))
         else:
             super().v2_runner_on_unreachable(result)
 
     def v2_runner_on_skipped(self, result):
-        name, task, _answer = _parts(result)
-        self._ended(name, task)
+        name, task, _answer = parts(result)
+        self._watch.ends(name, task)
         if not self._is_quiet:
             super().v2_runner_on_skipped(result)
 
@@ -249,7 +226,7 @@ class CallbackModule(Default):
         if not self._is_quiet:
             super().v2_on_file_diff(result)
             return
-        name, task, answer = _parts(result)
+        name, task, answer = parts(result)
         answers = answer["results"] if task.loop and "results" in answer else [answer]
         found = [self._get_diff(one["diff"]) for one in answers if one.get("diff") and one.get("changed")]
         text = "\n".join(one.rstrip("\n") for one in found if one)
@@ -264,8 +241,4 @@ class CallbackModule(Default):
     def v2_playbook_on_stats(self, stats):
         if not self._is_quiet:
             super().v2_playbook_on_stats(stats)
-        record = self._record or RunRecord()
-        counted = {name: stats.summarize(name) for name in sorted(stats.processed)}
-        outcomes = record.outcomes(counted)
-        if outcomes:
-            self._print([line(""), *overview_lines(outcomes, STAGES, self._style)])
+        self._print(self._watch.overview(stats, self._style))

@@ -54,6 +54,13 @@ def _is_unicode() -> bool:
 _WIDTH, _UNICODE = _width(), _is_unicode()
 #: Callbacks that write data to standard output, by the last part of their names (ansible.posix.jsonl).
 _DATA = ("json", "jsonl")
+#: The callback that prints the results of module show itself, and an overview at the end.
+_FLEET = "gpufleet.ollama.fleet"
+
+
+def is_fleet() -> bool:
+    """Return whether the stdout callback is that of the collection."""
+    return C.config.get_config_value("DEFAULT_STDOUT_CALLBACK") == _FLEET
 
 
 def is_data() -> bool:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The callback with results as ansible-core gives them: of 2.17 (_result), and of 2.19 and later (result)."""
+"""The callback that shows a run quietly."""
 
 from __future__ import annotations
 
@@ -10,51 +10,14 @@ import pytest
 from ansible import context
 from ansible.utils.context_objects import CLIArgs
 from ansible_collections.gpufleet.ollama.plugins.callback import fleet
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report import run_watch
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.shown import shown
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import Style, drawing
 
+from tests.unit.plugins.callback.made_runs import Stats, Task, result_of
 from tests.unit.plugins.plugin_utils.report.made_plans import evidence_of, planned
 
-TASKS = "/x/roles/ollama_multigpu/tasks/"
 PLAN = planned({"name": "gemma3:27b", "context_length": 8192})
-
-
-class Task(SimpleNamespace):
-    """As much of a task as callbacks read."""
-
-    def __init__(self, name, action="x.y.z", path="plan/main.yml", loop=None, check_mode=False):
-        super().__init__(
-            name=name,
-            action=action,
-            loop=loop,
-            check_mode=check_mode,
-            no_log=False,
-            ignore_unreachable=False,
-            _uuid=name,
-            path=TASKS + path + ":3",
-            args={},
-            delegate_to=None,
-            loop_control=None,
-        )
-
-    def get_name(self):
-        return "gpufleet.ollama.ollama_multigpu : " + self.name
-
-    def get_path(self):
-        return self.path
-
-
-class Stats:
-    """What Ansible has counted."""
-
-    def __init__(self, **hosts):
-        self.processed = dict.fromkeys(hosts, 1)
-        self.custom = {}
-        self.hosts = hosts
-
-    def summarize(self, host):
-        counts = dict.fromkeys(("ok", "failures", "unreachable", "changed", "skipped", "rescued", "ignored"), 0)
-        return dict(counts, **self.hosts[host])
 
 
 class Run:
@@ -73,17 +36,14 @@ class Run:
         monkeypatch.setattr(self.callback, "_display", display)
         monkeypatch.setattr(fleet, "terminal_style", lambda details=False: Style(details=details))
         self.now = 1000.0
-        monkeypatch.setattr(fleet, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(run_watch, "time", SimpleNamespace(monotonic=lambda: self.now))
         self.callback.v2_playbook_on_start(SimpleNamespace(_file_name="site.yml"))
         self.callback.v2_playbook_on_play_start(
             SimpleNamespace(get_name=lambda: "Serve models", check_mode=False, strategy="linear")
         )
 
     def result(self, name, task, answer):
-        host = SimpleNamespace(get_name=lambda: name, name=name)
-        if self.is_new:
-            return SimpleNamespace(host=host, task=task, result=answer, exception=None)
-        return SimpleNamespace(_host=host, _task=task, _result=answer)
+        return result_of(self.is_new, name, task, answer)
 
     def ends(self, kind, host, task, answer, after=0.0, **options):
         """A task begins, and ends after so many seconds."""
@@ -100,7 +60,7 @@ class Run:
             "drawing": {"lines": drawing(found.lines), "short": drawing(found.short)},
             "overview": found.overview,
         }
-        self.ends("on_ok", host, Task("Show", fleet._SHOW), answer)
+        self.ends("on_ok", host, Task("Show", run_watch.SHOW), answer)
 
     @property
     def text(self):

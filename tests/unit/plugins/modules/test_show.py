@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import pty
+import re
 import subprocess
 import sys
 
@@ -23,9 +24,9 @@ def test_the_module_itself_prints_nothing():
     assert answer["failed"] and "on the controller" in answer["msg"]
 
 
-def prepared(home, **environment):
+def prepared(home, more=(), **environment):
     """(command, environment) of a run in check mode: a plan with a name that is an escape sequence, and a task with
-    no_log."""
+    no_log. `more` are tasks after these."""
     collections = next(
         path for path in sys.path if (pathlib.Path(path) / "ansible_collections" / "gpufleet" / "ollama").exists()
     )
@@ -36,6 +37,7 @@ def prepared(home, **environment):
         {"name": "Keep a secret", "gpufleet.ollama.show": {"text": ["geheim"]}, "no_log": True},
         {"name": "Show nothing", "gpufleet.ollama.show": {"plan": None}, "ignore_errors": True},
         {"ansible.builtin.assert": {"that": ["shown.lines | length > 5", "shown.overview.feasible"]}},
+        *more,
     ]
     (home / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
     command = [str(pathlib.Path(sys.executable).parent / "ansible-playbook"), "-i", "192.0.2.1,", "play.yml", "--check"]
@@ -43,9 +45,9 @@ def prepared(home, **environment):
     return command, dict(given, **environment)
 
 
-def play(home, **environment):
+def play(home, more=(), **environment):
     """A run without colours."""
-    command, given = prepared(home, ANSIBLE_NOCOLOR="1", **environment)
+    command, given = prepared(home, more, ANSIBLE_NOCOLOR="1", **environment)
     done = subprocess.run(command, env=given, cwd=home, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
@@ -90,6 +92,17 @@ def test_colours_are_for_terminals(tmp_path, callback):
     assert "\x1b[" not in in_colours(tmp_path, terminal=True, ANSIBLE_STDOUT_CALLBACK=callback, NO_COLOR="1")
     piped = in_colours(tmp_path, terminal=False, ANSIBLE_STDOUT_CALLBACK=callback)
     assert "Plan for Ollama 0.32.15 on 192.0.2.1: " in piped and "\x1b[" not in piped
+
+
+def test_the_overview_is_there_with_the_default_callback(tmp_path):
+    """As the guide says it is turned on; with the callback of the collection it is there once."""
+    guide = (pathlib.Path(__file__).parents[4] / "docs/docsite/rst/terminal.rst").read_text(encoding="utf-8")
+    assert "``callbacks_enabled = gpufleet.ollama.overview`` below ``[defaults]``" in guide
+    enabled = {"ANSIBLE_CALLBACKS_ENABLED": "gpufleet.ollama.overview"}
+    found = play(tmp_path, [{"ansible.builtin.pause": {"seconds": 1}}], **enabled).stdout
+    assert "\nOverview: 1 host, 1 planned\n" in found.split("PLAY RECAP")[1]
+    assert len(re.findall(r"(?m)^seconds +other +all\n192\.0\.2\.1( +[0-9.]+){2}$", found)) == 1, found
+    assert play(tmp_path, ANSIBLE_STDOUT_CALLBACK="gpufleet.ollama.fleet", **enabled).stdout.count("Overview: ") == 1
 
 
 #: A callback whose standard output is data, as that of ansible.posix.

@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.schema import Layer, ModelFacts
 
-from tests.bench import memory, peers
+from tests.bench import gateway, memory, peers
 from tests.bench.report import Limits, spread
 
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 MIB = 1024 * 1024
 ROW = {"n_ctx": 8192, "n_parallel": 1, "n_ubatch": 512, "flash_attn": "on", "cache_type": "f16"}
 MODEL = ModelFacts(  # the figures of llama3.1:8b, its layers alike
@@ -88,3 +90,17 @@ def test_a_missed_limit_is_said_and_remembered(capsys):
     assert limits.show()
     limits.hold("three", "3", "at most 2", False)
     assert not limits.show() and "MISSED three" in capsys.readouterr().out
+
+
+def test_the_guide_says_which_limits_the_gateway_has():
+    words = (
+        "with %s streams, the time to the first byte is more than %.2f times that of direct access, or the requests "
+        "per second are less than %.2f times."
+    )
+    streams = " or ".join(map(str, gateway.HELD_STREAMS))
+    guide = " ".join((CHECKOUT / "docs" / "docsite" / "rst" / "gateway.rst").read_text(encoding="utf-8").split())
+    assert words % (streams, gateway.MOST_LATER, gateway.LEAST_THROUGHPUT) in guide
+    (like_a_model, *others) = gateway.KINDS
+    assert like_a_model[1:] == ({"num_predict": 20, "rig_silence": 0.05, "rig_pause": 0.005}, True)
+    assert [kind[2] for kind in others] == [False]
+    assert "silent for 50 ms and then sends 20 words, one every 5 ms" in guide

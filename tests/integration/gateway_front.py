@@ -18,11 +18,11 @@ import sys
 import time
 from typing import Any, Iterator, Optional
 
-import pytest
 import yaml
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.files import files
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.inputs import gateway
 
+from tests.integration.needed import not_run
 from tests.rig.ollama.running import free_port
 from tests.rig.waiting import PATIENCE, wait_until
 
@@ -261,9 +261,9 @@ def parsed(answer: bytes) -> Reply:
 def running(
     directory: pathlib.Path, facts: dict[str, Any], certificate: Optional[str] = None, **given: Any
 ) -> Iterator[Front]:
-    """A gateway that is stopped at the end. Without HAProxy the tests are skipped."""
+    """A gateway that is stopped at the end."""
     if HAPROXY is None:
-        pytest.skip("haproxy is not installed (make test installs it where it may)")
+        not_run("haproxy is missing: it is not installed (make test installs it where it may)")
     front = Front(directory, certificate)
     front.write(facts, **given)
     try:

@@ -13,8 +13,7 @@ import pathlib
 import subprocess
 import sys
 
-import pytest
-
+from tests.integration.needed import not_run
 from tests.rig.settings import cache_root, locked
 
 VERSION = "1769699998!10.1.0"
@@ -29,8 +28,8 @@ print(encoder.JSONEncoder().encode(dashboard.Dashboard.from_json(json.load(sys.s
 """
 
 
-def _wheel() -> pathlib.Path:
-    """The path of the wheel. Where it cannot be fetched, the test is skipped."""
+def wheel() -> pathlib.Path:
+    """The path of the wheel."""
     place = cache_root() / "grafana"
     with locked("grafana"):
         found = sorted(place.glob("grafana_foundation_sdk-%s-*.whl" % VERSION))
@@ -39,7 +38,7 @@ def _wheel() -> pathlib.Path:
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(place), what]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
-                pytest.skip("NOT RUN: %s cannot be fetched: %s" % (what, done.stderr.strip()[-300:]))
+                not_run("%s cannot be fetched: %s" % (what, done.stderr.strip()[-300:]))
             found = sorted(place.glob("grafana_foundation_sdk-%s-*.whl" % VERSION))
         return found[0]
 
@@ -47,7 +46,7 @@ def _wheel() -> pathlib.Path:
 def kept(dashboard: dict) -> dict:
     """Return what Grafana's types have of a dashboard."""
     done = subprocess.run(
-        [sys.executable, "-c", _ROUND_TRIP, str(_wheel())],
+        [sys.executable, "-c", _ROUND_TRIP, str(wheel())],
         input=json.dumps(dashboard),
         capture_output=True,
         text=True,

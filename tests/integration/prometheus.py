@@ -4,19 +4,16 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import os
 import pathlib
-import shutil
 import socket
 import subprocess
 import urllib.parse
 import urllib.request
 
-import pytest
 import yaml
 
+from tests.integration import needed
 from tests.rig.hosts import fleet
 from tests.rig.hosts.podman import podman
 from tests.rig.waiting import wait_until
@@ -27,19 +24,9 @@ EXPORTER, EXPORTER_PORT = "/run/prometheus-node-exporter", 9100
 _EXPORTER_UNIT = "node-exporter-of-a-test"
 
 
-@functools.lru_cache(maxsize=None)
-def _directories() -> str:
-    return os.pathsep.join([os.environ.get("PATH", os.defpath), *setup.unpacked(setup.UNPACKED)])
-
-
 def program(name: str) -> str:
-    """Path of a program of the two packages. Where they cannot be fetched, the test is skipped."""
-    try:
-        found = shutil.which(name, path=_directories())
-    except (OSError, setup.SetupError) as error:
-        pytest.skip("NOT RUN: %s" % error)
-    assert found, name
-    return found
+    """Path of a program of the two packages."""
+    return needed.program(name, setup.UNPACKED)
 
 
 def promtool(*arguments: str, stdin: str | None = None) -> str:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 
 import pytest
@@ -15,6 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.endpoints import d
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.proxies import litellm_config, nginx_config
 
 from tests import shown
+from tests.integration import needed
 from tests.integration.gateway_front import Light, ask, listens, until
 from tests.integration.support import environment as ansible_environment
 from tests.integration.support import run, tool
@@ -161,23 +161,17 @@ def test_the_router_of_litellm(endpoints, tmp_path):
     assert all(text for unused, text in answers)
 
 
-@pytest.fixture(name="nginx", scope="module")
-def _nginx(tmp_path_factory):
-    """The program nginx. Where it is not installed its package is only unpacked: it would start a server on port 80."""
-    found = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
-    place = tmp_path_factory.mktemp("nginx")
-    if found is None and shutil.which("apt-get") and shutil.which("dpkg"):
-        subprocess.run(["apt-get", "-qq", "download", "nginx"], cwd=place, check=False, stderr=subprocess.DEVNULL)
-        for package in place.glob("nginx_*.deb"):
-            subprocess.run(["dpkg", "-x", package, place], check=True)
-            found = str(place / "usr" / "sbin" / "nginx")
-    if found is None or subprocess.run([found, "-v"], check=False, stderr=subprocess.DEVNULL).returncode != 0:
-        pytest.skip("there is no nginx, and its package cannot be had here")
+def nginx_program():
+    """Path of nginx. It may lack a library: only its package is unpacked, and not what that depends on."""
+    found = needed.program("nginx", {"nginx": "nginx"})
+    tried = subprocess.run([found, "-v"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if tried.returncode:
+        needed.not_run("nginx does not start: %s" % tried.stdout.strip())
     return found
 
 
-def test_nginx_takes_the_snippet_and_refuses_what_changes_models(endpoints, servers, nginx, tmp_path):
-    port = free_port()
+def test_nginx_takes_the_snippet_and_refuses_what_changes_models(endpoints, servers, tmp_path):
+    port, nginx = free_port(), nginx_program()
     snippet = nginx_config(endpoints, "tiny", here="a", listen="127.0.0.1:%d" % port)
     assert "nginx does not read the model of a request" in snippet
     (tmp_path / "ollama.conf").write_text(snippet)

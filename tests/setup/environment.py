@@ -153,7 +153,7 @@ def unpacked(packages):
             if not place.is_dir():
                 place.parent.mkdir(exist_ok=True)
                 unpack(name, place)
-    return [str(place / "usr" / "bin") for place in places.values()]
+    return [str(place / "usr" / kind) for place in places.values() for kind in ("bin", "sbin")]
 
 
 def unpack(name, place):

@@ -76,10 +76,10 @@ def test_programs_are_unpacked_once_and_nothing_is_installed(tmp_path, monkeypat
     monkeypatch.setattr(setup, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(setup, "run_quietly", run)
     programs(monkeypatch, "apt-get", "b")
-    place = str(tmp_path / "cache" / "programs" / "a" / "usr" / "bin")
-    assert setup.unpacked({"a": "program-of-a", "b": "b"}) == [place] and os.path.isdir(place)
+    there = [str(tmp_path / "cache" / "programs" / "a" / "usr" / kind) for kind in ("bin", "sbin")]
+    assert setup.unpacked({"a": "program-of-a", "b": "b"}) == there and os.path.isdir(there[0])
     assert commands == [["download", "a"], ["dpkg-deb", "--extract"]]
-    assert setup.unpacked({"a": "program-of-a", "b": "b"}) == [place] and len(commands) == 2
+    assert setup.unpacked({"a": "program-of-a", "b": "b"}) == there and len(commands) == 2
     programs(monkeypatch)
     with pytest.raises(setup.SetupError, match="c is missing and this is not Debian or Ubuntu"):
         setup.unpacked({"c": "c"})

@@ -14,12 +14,17 @@ description:
   - Opens the ports of the instances to the listed networks, and takes away the openings of earlier runs that are not
     wanted any more. What is missing is opened first.
   - All openings of the module on a host are those of one task. Another task with other ports takes them away.
-  - Rules of others are neither changed nor removed. Nothing is reloaded, and ufw and firewalld are never switched on.
+  - Rules of others are neither changed nor removed, and ufw and firewalld are never switched on. Where a rule is taken
+    away, ufw loads all its rules for users anew, and refuses new connections for that moment.
+  - firewalld copies the file of a zone that is changed into C(/etc/firewalld/zones), where it stays.
   - Where neither is in force on the host, nothing is opened.
   - A rule of the module names itself. In ufw it has the comment C(gpufleet.ollama), in firewalld the priority 11434. It
     lets through what no rule of others refuses before.
   - In firewalld, a rule is added to the default zone and to each zone with an interface or a source, as it is now and
-    as it is after a reboot. A zone of sources alone that refuses everything, such as the zone V(drop), gets none.
+    as it is after a reboot. A zone of sources alone that refuses everything, such as the zone V(drop), gets none, and
+    neither does a zone that accepts everything, such as V(trusted), V(docker) and V(libvirt).
+  - The module warns of what it cannot put right - IPv6 clients of ufw with V(IPV6=no), openings that ufw does not take
+    away without IPv6, and those of a firewalld that does not answer, if nobody is listed.
   - Who else can connect is not its business. The role P(gpufleet.ollama.ollama_multigpu#role) keeps them out by rules
     of nftables.
 author:
@@ -83,6 +88,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.common import netw
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import firewall_managers, systemd
 
+#: Names of what openings.Difference has.
+SIDES = ("missing", "stale")
+
 
 def main():
     module = AnsibleModule(
@@ -97,31 +105,44 @@ def main():
     if problems:
         module.fail_json(msg=" ".join(problems))
     wanted = (networks.canonical(options["allow_from"]), options["ports"])
-    try:
-        compared = openings.compared(places(), *wanted)
-        differing = [one for one in compared if one.missing or one.stale]
-        complaints = firewall_managers.mend(differing) if differing and not module.check_mode else []
-        left = openings.differing(places(), *wanted) if differing and not module.check_mode else []
-    except firewall_managers.ManagerError as error:
+    found, problem = places()
+    if problem and wanted[0]:
         module.fail_json(
             msg="The openings are not known, because %s. Make it answer, or stop what manages the firewall of the "
-            "host, and run it again." % error
+            "host, and run it again." % problem
         )
-    if left:
-        module.fail_json(msg=failure(left, complaints))
-    for complaint in complaints:
-        module.warn("The openings for clients are written, and not all are loaded: %s." % complaint)
+    compared = openings.compared(found, *wanted)
+    differing = [one for one in compared if one.missing or one.stale]
+    after, left = [one.mended for one in compared], []
+    if differing and not module.check_mode:
+        complaints = firewall_managers.mend(differing)
+        found = after = places()[0]
+        left = openings.differing(found, *wanted)
+        if any(one.place.active for one in left):
+            module.fail_json(msg=failure(left, complaints))
+        for sentence in complained(left, complaints):
+            module.warn(sentence)
+    for sentence in openings.warnings(found, *wanted):
+        module.warn(sentence)
+    opened, closed = ([one for one in entries(differing, side) if one not in entries(left, side)] for side in SIDES)
     module.exit_json(
-        changed=bool(differing),
-        opened=[entry(one.place, opening) for one in differing for opening in one.missing],
-        closed=[entry(one.place, opening) for one in differing for opening in one.stale],
-        diff=shown(compared),
+        changed=bool(opened or closed), opened=opened, closed=closed, diff=shown([one.place for one in compared], after)
     )
 
 
 def places():
-    """Return what ufw and firewalld have now."""
+    """Return what ufw and firewalld have now, and why not all of that is known."""
     return firewall_managers.places(systemd.show([paths.FIREWALLD_UNIT]))
+
+
+def complained(left, complaints):
+    """Return sentences about commands that failed, although all listed clients get through and no others."""
+    if left:
+        names = ", ".join(one.place.named(opening) for one in left for opening in one.stale)
+        managers = " and ".join(dict.fromkeys(one.place.manager for one in left))
+        text = "%s is not in force, and would let through %s: %s. Put that right on the host and run it again."
+        return [text % (managers, names, "; ".join(complaints) or "no command failed")]
+    return ["The openings for clients are written, and not all are loaded: %s." % complaint for complaint in complaints]
 
 
 def problems_of(options):
@@ -132,10 +153,24 @@ def problems_of(options):
     return sentences + ["ports: %d is no TCP port, which is 1 to 65535." % port for port in wrong]
 
 
-def entry(place, opening):
-    """Return an opening as the module answers it."""
-    where = {"manager": place.manager, "zone": place.zone, "lasting": place.lasting}
-    return dict(where, network=opening.network, ports=opening.ports)
+def entries(differing, side):
+    """Return openings as the module answers them.
+
+    Args:
+        differing: differences of places.
+        side: one of SIDES.
+    """
+    return [
+        {
+            "manager": one.place.manager,
+            "zone": one.place.zone,
+            "lasting": one.place.lasting,
+            "network": opening.network,
+            "ports": opening.ports,
+        }
+        for one in differing
+        for opening in getattr(one, side)
+    ]
 
 
 def failure(left, complaints):
@@ -149,12 +184,11 @@ def failure(left, complaints):
     return "%s %s: %s. Put that right on the host and run it again." % (managers, told, reasons)
 
 
-def shown(compared):
-    """Return the difference for diff mode."""
-    before = openings.lines(one.place for one in compared)
-    after = openings.lines(one.mended for one in compared)
-    names = {"before_header": "openings for clients", "after_header": "openings for clients"}
-    return dict(names, before="".join("%s\n" % line for line in before), after="".join("%s\n" % line for line in after))
+def shown(before, after):
+    """Return the difference of places for diff mode."""
+    texts = ["".join("%s\n" % line for line in openings.lines(places)) for places in (before, after)]
+    header = "openings for clients"
+    return {"before_header": header, "after_header": header, "before": texts[0], "after": texts[1]}
 
 
 if __name__ == "__main__":

@@ -34,6 +34,13 @@ options:
     description:
       - IP address that the services will listen on. RV(host.address_available) says whether the host has it.
     type: str
+  allow_from:
+    description:
+      - IP addresses and networks that may connect to the services. Of the rules of others in ufw,
+        RV(host.firewall) has only those for these.
+    type: list
+    elements: str
+    default: []
   metrics_directory:
     description:
       - Directory in which the checks of the host will write metrics. It is described in RV(host.files).
@@ -179,13 +186,14 @@ host:
       description:
         - What the firewall of the host says, with C(program) (that of nftables, null if there is none), C(loaded) (what
           names the rules of the collection in the kernel, empty if they were changed, null if there are none),
-          C(active) and C(enabled) (of the unit that loads them), C(places) and C(problem) (why the places are not
+          C(active) and C(enabled) (of the unit that loads them), C(places) and C(problem) (why not all places are
           known, or null).
         - C(places) are those of ufw and firewalld in which the ports of the instances are opened, with C(manager),
           C(zone) (empty for ufw), C(lasting) (whether it is what a reboot brings), C(active) (whether the manager is in
           force), C(opens) (the versions of IP that are opened there), C(own) (the openings of
-          M(gpufleet.ollama.firewall_openings), with C(network) and C(ports)) and C(held) (rules of others for the same
-          network and ports).
+          M(gpufleet.ollama.firewall_openings), with C(network) and C(ports)), C(held) (rules of others for networks in
+          O(allow_from)), C(shut) (the versions of IP for which all clients are refused), C(kept) (openings of the
+          module that cannot be taken away now) and C(why_kept).
       type: dict
     drop_ins:
       description: Drop-ins that change the units of the instances, with C(path) and C(unit). The collection writes
@@ -275,7 +283,7 @@ host:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import networks, paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import shown_plan, take_options
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import history
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.ownership import FilesError
@@ -293,6 +301,7 @@ def main():
         argument_spec={
             "models_dir": {"type": "path", "default": paths.DEFAULT_MODELS_DIR},
             "address": {"type": "str"},
+            "allow_from": {"type": "list", "elements": "str", "default": []},
             "metrics_directory": {"type": "path", "default": ""},
             "secrets": {"type": "bool", "default": False, "no_log": False},
             "kept_plan": {"type": "int"},
@@ -302,7 +311,10 @@ def main():
     options = take_options(module)
     models_dir = options["models_dir"]
     try:
-        state = host_state(models_dir, options["address"], metrics_directory=options["metrics_directory"])
+        allowed = networks.canonical(networks.usable(options["allow_from"]))
+        state = host_state(
+            models_dir, options["address"], metrics_directory=options["metrics_directory"], allowed=allowed
+        )
         state["stores"] = list_stores(model_stores(state, models_dir), models_dir)
     except OSError as error:
         module.fail_json(msg="The state of the host could not be read (%s): run the task with become." % error)

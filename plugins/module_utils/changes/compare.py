@@ -57,6 +57,7 @@ def compare(
     # An instance that an unfinished run has not started anew has the port of the applied plan.
     rules, rule_files = firewall.compare_firewall(plan, _instances(applied, before), host, wanted.allow_from)
     obstacles += firewall.obstacles(plan, host, wanted.allow_from)
+    notes += firewall.notes(plan, host, wanted.allow_from)
     release = _release(host, wanted)
     written = written_unit_files(files, host, plan)
     if release and wanted.version in host["release"]["complete"]:

@@ -154,3 +154,11 @@ def obstacles(plan: Mapping[str, Any], host: Mapping[str, Any], allowed: Sequenc
         "The host has no program nft, which keeps out who is not in ollama_multigpu_allow_from: install the package "
         "nftables.",
     ]
+
+
+def notes(plan: Mapping[str, Any], host: Mapping[str, Any], allowed: Sequence[str]) -> list[str]:
+    """Return what a run cannot put right in what manages the firewall of the host."""
+    wanted = wanted_firewall(plan["instances"], allowed)
+    return (
+        openings.opening_notes(host, wanted.allowed, wanted.ports) if wanted else openings.opening_notes(host, (), ())
+    )

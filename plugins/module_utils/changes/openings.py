@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Iterable, Mapping, Sequence
 
-from ..common.openings import Difference, Place, compared, place_of
+from ..common.openings import Difference, Place, compared, place_of, warnings
 from .schema import Change
 
 _MISSING = "It has no opening for %s."
@@ -42,6 +42,17 @@ def without_openings(host: Mapping[str, Any]) -> list[Change]:
     """
     found = compared(_places(host), (), ())
     return _changes("remove", _STALE, found, "stale", ((), ()))
+
+
+def opening_notes(host: Mapping[str, Any], allowed: Sequence[str], ports: Sequence[int]) -> list[str]:
+    """Return what a run cannot put right.
+
+    Args:
+        host: of module host_info.
+        allowed: networks whose hosts may connect; () without rules.
+        ports: of the instances.
+    """
+    return warnings(_places(host), allowed, ports)
 
 
 def opening_obstacles(host: Mapping[str, Any]) -> list[str]:

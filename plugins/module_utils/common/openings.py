@@ -12,8 +12,6 @@ from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
 from . import networks
 
 UFW, FIREWALLD = "ufw", "firewalld"
-#: Most rules of others in a place that leave the host. The host itself knows them all.
-_MOST_HELD = 1000
 
 
 @dataclass(frozen=True, order=True)
@@ -43,7 +41,10 @@ class Place:
         active: whether the manager is in force on the host. Nothing is opened where it is not.
         opens: versions of IP for which it refuses clients without an opening.
         own: openings of the collection.
-        held: rules of others for the same networks and ports, whatever they say; the manager keeps only one.
+        held: rules of others for networks and ports, whatever they say; of the same ones, the manager keeps only one.
+        shut: versions of IP for which it refuses all clients, whatever rules it has.
+        kept: openings of the collection that cannot be taken away now.
+        why_kept: sentences without their end about one of these: why, and what to do.
     """
 
     manager: str
@@ -53,6 +54,9 @@ class Place:
     opens: Tuple[int, ...] = (4, 6)
     own: Tuple[Opening, ...] = ()
     held: Tuple[Opening, ...] = ()
+    shut: Tuple[int, ...] = ()
+    kept: Tuple[Opening, ...] = ()
+    why_kept: str = ""
 
     def named(self, one: Opening) -> str:
         """Return an opening in this place, for people."""
@@ -90,14 +94,32 @@ def differing(places: Iterable[Place], allowed: Sequence[str], ports: Sequence[i
 
 
 def _compared(place: Place, allowed: Sequence[str], ports: Sequence[int]) -> Difference:
-    wanted: Set[Opening] = {
-        Opening(network, span)
-        for version in place.opens
-        for network in networks.of_version(allowed, version)
-        for span in port_ranges(ports)
-    }
+    wanted = _wanted(place.opens, allowed, ports)
     missing = wanted - {*place.own, *place.held} if place.active else set()
     return Difference(place, tuple(sorted(missing)), tuple(sorted({*place.own} - wanted)))
+
+
+def _wanted(versions: Iterable[int], allowed: Sequence[str], ports: Sequence[int]) -> Set[Opening]:
+    listed = [network for version in versions for network in networks.of_version(allowed, version)]
+    return {Opening(network, span) for network in listed for span in port_ranges(ports)}
+
+
+def warnings(places: Iterable[Place], allowed: Sequence[str], ports: Sequence[int]) -> List[str]:
+    """Return sentences about what no run can put right; the arguments are those of `compared`."""
+    found = []
+    for place in places:
+        left = sorted({*place.kept} - _wanted((4, 6), allowed, ports))
+        if left:
+            names = ", ".join(map(place.named, left))
+            found.append("%s keeps the opening for %s: %s." % (place.manager, names, place.why_kept))
+        refused = [network for version in place.shut for network in networks.of_version(allowed, version)]
+        if refused:
+            found.append(
+                "%s refuses all clients of IPv6, because /etc/default/ufw has IPV6=no, so that %s cannot connect: set "
+                "IPV6=yes there, run 'ufw reload' and then this again, or list only networks of IPv4."
+                % (place.manager, ", ".join(refused))
+            )
+    return found
 
 
 def port_ranges(ports: Iterable[int]) -> List[str]:
@@ -120,12 +142,19 @@ def lines(places: Iterable[Place]) -> List[str]:
     ]
 
 
-def place_data(place: Place) -> Dict[str, Any]:
-    """Return a place as data that leaves the host. Programs that shut out attackers make thousands of rules."""
-    return dataclasses.asdict(dataclasses.replace(place, held=place.held[:_MOST_HELD]))
+def place_data(place: Place, allowed: Sequence[str]) -> Dict[str, Any]:
+    """Return a place as data that leaves the host. Of the rules of others only those for the listed networks count:
+    programs that shut out attackers make thousands.
+
+    Args:
+        place: of the host.
+        allowed: networks that may be opened, as networks.canonical writes them.
+    """
+    held = tuple(one for one in place.held if one.network in allowed)
+    return dataclasses.asdict(dataclasses.replace(place, held=held))
 
 
 def place_of(data: Mapping[str, Any]) -> Place:
     """Return the place of `place_data`."""
-    kept = {name: tuple(Opening(**one) for one in data[name]) for name in ("own", "held")}
-    return Place(**{**data, **kept, "opens": tuple(data["opens"])})
+    rules = {name: tuple(Opening(**one) for one in data[name]) for name in ("own", "held", "kept")}
+    return Place(**{**data, **rules, "opens": tuple(data["opens"]), "shut": tuple(data["shut"])})

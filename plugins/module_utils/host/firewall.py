@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from ..common import firewall_rules, paths
 from ..common.openings import place_data
@@ -25,36 +25,30 @@ _NOT_WRITTEN = "it has other rules than the role writes"
 _ENABLED = ("enabled", "enabled-runtime")
 
 
-def state(units: Mapping[str, Mapping[str, str]], root: str = "/") -> Dict[str, Any]:
+def state(units: Mapping[str, Mapping[str, str]], root: str = "/", allowed: Sequence[str] = ()) -> Dict[str, Any]:
     """Return {program, loaded, active, enabled, places, problem}.
 
     `program` is that of nftables, None where there is none; `loaded` the digest of the collection's rules in the
     kernel, "" where they are not as the collection writes them, None where there are none or that is not known;
     `active` and `enabled` tell about the unit that loads them; `places` are those of ufw and firewalld
-    (common/openings.py), and `problem` is why these are not known.
+    (common/openings.py), and `problem` is why not all of these are known.
 
     Args:
         units: of `systemd.show_ours`.
         root: / except in tests.
+        allowed: networks that may be opened there, as networks.canonical writes them.
     """
     unit = units.get(paths.FIREWALL_UNIT) or {}
-    found, problem = _places(units, root)
+    found, problem = firewall_managers.places(units, root)
     program = paths.NFT if root == "/" and os.access(paths.NFT, os.X_OK) else None
     return {
         "program": program,
         "loaded": _digest(_listed()[0]) if program else None,
         "active": unit.get("ActiveState") in systemd.RUNNING,
         "enabled": unit.get("UnitFileState") in _ENABLED,
-        "places": found,
+        "places": [place_data(place, allowed) for place in found],
         "problem": problem,
     }
-
-
-def _places(units: Mapping[str, Mapping[str, str]], root: str) -> Tuple[List[Dict[str, Any]], Optional[str]]:
-    try:
-        return [place_data(place) for place in firewall_managers.places(units, root)], None
-    except firewall_managers.ManagerError as error:
-        return [], str(error)
 
 
 def rules(units: Mapping[str, Mapping[str, str]], root: str = "/") -> Dict[str, Any]:

@@ -3,106 +3,122 @@
 """The openings for clients in ufw and firewalld: read, made and taken away.
 
 A rule of the collection names itself, so that no record of them can be lost: by its comment in ufw, by its priority in
-firewalld. Rules of others are never changed.
+firewalld (firewalld_zones.py). Rules of others are never changed.
 """
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import subprocess
-from dataclasses import dataclass
-from typing import Dict, Iterable, List, Mapping, Sequence, Tuple
+import time
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ..common import networks, paths
 from ..common.openings import FIREWALLD, UFW, Difference, Opening, Place
 from ..common.regular import read_regular
+from . import firewalld_zones, systemd
 from .command import ask
 
 _SECONDS = 120
 _UFW = "/usr/sbin/ufw"
 _FIREWALL_CMD = "/usr/bin/firewall-cmd"
 _FIREWALL_OFFLINE = "/usr/bin/firewall-offline-cmd"
+#: How long a firewalld that starts or stops is waited for, and how often it is asked.
+_SECONDS_ON_ITS_WAY, _SECONDS_BETWEEN = 60, 1
+_ON_ITS_WAY = ("activating", "deactivating")
 
-#: Marks a rule of ufw, which keeps comments as hexadecimal text.
+#: Marks a rule of ufw, which keeps comments as hexadecimal text. Any other text is a comment of others.
 _COMMENT = "gpufleet.ollama"
-_UFW_ENABLED = re.compile(r"(?m)^\s*ENABLED=[\"']?yes\b")
-_UFW_IPV6 = re.compile(r"(?mi)^\s*IPV6=[\"']?yes\b")
+_OUR_COMMENT = _COMMENT.encode("utf-8").hex()
+#: ufw reads its settings from these, the last one counts (ufw's backend.py: _get_defaults).
+_SETTINGS = ("/etc/default/ufw", "/etc/ufw/ufw.conf")
+_SETTING = re.compile(r'(?m)^(\w+)=("?\w+"?.*)$')
+_RULES_4, _RULES_6 = "/etc/ufw/user.rules", "/etc/ufw/user6.rules"
+#: Where the kernel has IPv6. Without it, ufw refuses rules for IPv6, whatever its settings say (backend.py: use_ipv6).
+_KERNEL_IPV6 = "/proc/sys/net/ipv6"
 #: A rule for incoming TCP to any address, from one network (ufw's backend_iptables.py: action, protocol, destination
 #: port and address, source port and address, direction).
 _TUPLE = re.compile(
     r"(?m)^### tuple ### (?P<action>[^\s:]+) tcp (?P<ports>[0-9:]+) (?:0\.0\.0\.0|::)/0 any (?P<network>\S+) in"
-    r"(?: comment=(?P<comment>(?:[0-9a-f]{2})*))?$"
-)
-
-#: Marks a rule of firewalld. A priority above 0 puts it behind the rules of others (firewalld.richlanguage).
-_PRIORITY = 11434
-_RULE = (
-    'rule priority="%(priority)d" family="ipv%(version)d" source address="%(network)s" port port="%(ports)s" '
-    'protocol="tcp" accept'
-)
-_OWN_RULE = re.compile(
-    r'rule priority="%d" family="ipv[46]" source address="(\S+)" port port="([0-9-]+)" protocol="tcp" accept'
-    % _PRIORITY
+    r"(?: comment=(?P<comment>\S*))?[ \t]*$"
 )
 _DEFAULT_ZONE = re.compile(r"(?m)^\s*DefaultZone\s*=\s*(\S+)")
-_SHUT = ("DROP", "%%REJECT%%")
+
+_NO_IPV6_IN_UFW = (
+    "ufw takes no rule for IPv6 away while /etc/default/ufw has IPV6=no. It is not in force. Set IPV6=yes there and "
+    "run it again, or delete its two lines in " + _RULES_6
+)
+_NO_IPV6_IN_KERNEL = (
+    "ufw takes no rule for IPv6 away while the kernel has no IPv6. It is not in force. Delete its two lines in "
+    + _RULES_6
+)
+_NOT_ANSWERING = (
+    "firewalld does not answer, and has it in " + firewalld_zones.DIRECTORY + ". Make it answer and run it again"
+)
 
 
 class ManagerError(Exception):
     """ufw or firewalld does not say which rules it has. The text is a sentence without its end."""
 
 
-@dataclass(frozen=True)
-class _Zone:
-    """A zone of firewalld, as it is now or as it will be after a reboot."""
-
-    name: str
-    active: bool
-    target: str
-    interfaces: str
-    sources: str
-    own: Tuple[Opening, ...]
-
-
 # -- what is there -------------------------------------------------------------------------------------------------
 
 
-def places(units: Mapping[str, Mapping[str, str]], root: str = "/") -> List[Place]:
-    """Return the places that have openings of the collection, or refuse clients without one.
+def places(units: Mapping[str, Mapping[str, str]], root: str = "/") -> Tuple[List[Place], Optional[str]]:
+    """Return the places that have openings of the collection, or refuse clients without one; and why not all are known.
+
+    Where a manager that is in force does not answer, its files say what it has of the collection.
 
     Args:
         units: of `systemd.show`, with that of firewalld.
         root: / except in tests.
-
-    Raises:
-        ManagerError: A manager that is in force does not answer.
     """
-    active = (units.get(paths.FIREWALLD_UNIT) or {}).get("ActiveState") in ("active", "reloading")
-    return _ufw(root) + (_firewalld(root) if active else _firewalld_offline(root))
+    found = _ufw(root)
+    try:
+        return found + (_firewalld(root) if _runs(units) else _firewalld_offline(root)), None
+    except ManagerError as error:
+        return found + _silent_firewalld(root), str(error)
+
+
+def _runs(units: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether firewalld is in force. While it starts or stops, it has no answer, and what it will have counts."""
+    until = time.monotonic() + _SECONDS_ON_ITS_WAY
+    while True:
+        state = (units.get(paths.FIREWALLD_UNIT) or {}).get("ActiveState")
+        if state not in _ON_ITS_WAY:
+            return state in systemd.RUNNING
+        if time.monotonic() > until:
+            raise ManagerError("%s is %s for %d seconds" % (paths.FIREWALLD_UNIT, state, _SECONDS_ON_ITS_WAY))
+        time.sleep(_SECONDS_BETWEEN)
+        units = systemd.show([paths.FIREWALLD_UNIT])
 
 
 def _ufw(root: str) -> List[Place]:
     """ufw's own files say what it has, also where it is not in force. A package that was removed leaves them."""
     if not os.access(paths.below(root, _UFW), os.X_OK):
         return []
-    active = bool(_UFW_ENABLED.search(_text(root, "/etc/ufw/ufw.conf")))
-    files = {4: "/etc/ufw/user.rules"}
-    # Without it, ufw leaves IPv6 alone, and refuses rules for it.
-    if _UFW_IPV6.search(_text(root, "/etc/default/ufw")):
-        files[6] = "/etc/ufw/user6.rules"
-    own: List[Opening] = []
-    held: List[Opening] = []
-    for path in files.values():
-        mine, others = _rules_of_ufw(_text(root, path))
-        own += mine
-        held += others
-    place = Place(UFW, active=active, opens=tuple(files), own=tuple(own), held=tuple(held))
-    return [place] if active or own else []
+    settings = _settings_of_ufw(root)
+    active, wants_ipv6 = settings.get("ENABLED") == "yes", settings.get("IPV6") == "yes"
+    kernel_has_ipv6 = os.path.exists(paths.below(root, _KERNEL_IPV6))
+    own, held = _rules_of_ufw(_text(root, _RULES_4))
+    own_6, held_6 = _rules_of_ufw(_text(root, _RULES_6))
+    if wants_ipv6 and kernel_has_ipv6:
+        place = Place(UFW, active=active, opens=(4, 6), own=own + own_6, held=held + held_6)
+    else:
+        # With IPV6=no, ufw drops all of IPv6 (ufw-init-functions), and an opening does not help.
+        shut = (6,) if active and kernel_has_ipv6 else ()
+        why = _NO_IPV6_IN_UFW if kernel_has_ipv6 else _NO_IPV6_IN_KERNEL
+        place = Place(UFW, active=active, opens=(4,), own=own, held=held, shut=shut, kept=own_6, why_kept=why)
+    return [place] if active or own or own_6 else []
 
 
-def _rules_of_ufw(text: str) -> Tuple[List[Opening], List[Opening]]:
+def _settings_of_ufw(root: str) -> Dict[str, str]:
+    found = [one for path in _SETTINGS for one in _SETTING.findall(_text(root, path))]
+    return {name.upper(): value.strip().strip("\"'").lower() for name, value in found}
+
+
+def _rules_of_ufw(text: str) -> Tuple[Tuple[Opening, ...], Tuple[Opening, ...]]:
     """(the collection's, those of others) of a file of ufw."""
     own: List[Opening] = []
     held: List[Opening] = []
@@ -111,54 +127,37 @@ def _rules_of_ufw(text: str) -> Tuple[List[Opening], List[Opening]]:
             (network,) = networks.canonical([found["network"]])
         except ValueError:
             continue
-        comment = bytes.fromhex(found["comment"] or "").decode("utf-8", "replace")
-        mine = (found["action"], comment) == ("allow", _COMMENT)
+        mine = (found["action"], found["comment"]) == ("allow", _OUR_COMMENT)
         (own if mine else held).append(Opening(network, found["ports"].replace(":", "-")))
-    return own, held
+    return tuple(own), tuple(held)
 
 
 def _firewalld(root: str) -> List[Place]:
-    now = _zones(_answer([_FIREWALL_CMD, "--list-all-zones"]))
-    lasting = _zones(_answer([_FIREWALL_CMD, "--permanent", "--list-all-zones"]))
+    now = firewalld_zones.zones(_answer([_FIREWALL_CMD, "--list-all-zones"]))
+    lasting = firewalld_zones.zones(_answer([_FIREWALL_CMD, "--permanent", "--list-all-zones"]))
     named = _DEFAULT_ZONE.search(_text(root, "/etc/firewalld/firewalld.conf"))
-    refusing = _refusing([*now, *lasting], named.group(1) if named else "public")
-    return [
-        Place(FIREWALLD, zone.name, is_lasting, opens=(4, 6) if zone.name in refusing else (), own=zone.own)
-        for is_lasting, zones in ((False, now), (True, lasting))
-        for zone in zones
-        if zone.own or zone.name in refusing
-    ]
+    used = firewalld_zones.used([*now, *lasting], named.group(1) if named else "public")
+    found = []
+    for is_lasting, zones in ((False, now), (True, lasting)):
+        for zone in zones:
+            refuses = zone.name in used and zone.refuses
+            if zone.own or refuses:
+                found.append(Place(FIREWALLD, zone.name, is_lasting, opens=(4, 6) if refuses else (), own=zone.own))
+    return found
 
 
 def _firewalld_offline(root: str) -> List[Place]:
-    """Openings that are in force again when firewalld starts."""
-    pattern = os.path.join(paths.below(root, "/etc/firewalld/zones"), "*.xml")
-    marked = any('"%d"' % _PRIORITY in _text("/", path) for path in glob.glob(pattern))
-    if not marked or not os.access(paths.below(root, _FIREWALL_OFFLINE), os.X_OK):
+    """Openings that are in force again when firewalld starts. A package that was removed leaves them."""
+    if not os.access(paths.below(root, _FIREWALL_OFFLINE), os.X_OK):
         return []
-    zones = _zones(_answer([_FIREWALL_OFFLINE, "--list-all-zones"]))
-    return [Place(FIREWALLD, zone.name, active=False, own=zone.own) for zone in zones if zone.own]
+    zones = firewalld_zones.written(root)
+    return [Place(FIREWALLD, name, active=False, own=own) for name, own in zones.items()]
 
 
-def _refusing(zones: Sequence[_Zone], default: str) -> List[str]:
-    """Names of the zones by which clients come. A zone of sources alone that refuses everything keeps these out, and
-    stays shut."""
-    used = {zone.name for zone in zones if zone.active or zone.interfaces or zone.sources}
-    open_to_some = {zone.name for zone in zones if zone.interfaces or zone.target not in _SHUT}
-    return sorted(used & open_to_some | {default})
-
-
-def _zones(text: str) -> List[_Zone]:
-    """Zones of the output of `--list-all-zones`: a line with the name, then its properties, indented; a blank line."""
-    found = []
-    for block in re.split(r"\n(?=\S)", text):
-        name, _separator, state = block.partition("\n")[0].strip().partition(" ")
-        if name:
-            values: Dict[str, str] = dict(re.findall(r"(?m)^  (target|interfaces|sources): *(.*)$", block))
-            own = tuple(Opening(*one) for one in _OWN_RULE.findall(block))
-            sides = (values.get("target", ""), values.get("interfaces", ""), values.get("sources", ""))
-            found.append(_Zone(name, "active" in state, *sides, own))
-    return found
+def _silent_firewalld(root: str) -> List[Place]:
+    """Openings that nobody can take away before firewalld answers. What is not lasting goes when it starts anew."""
+    zones = firewalld_zones.written(root)
+    return [Place(FIREWALLD, name, opens=(), kept=own, why_kept=_NOT_ANSWERING) for name, own in zones.items()]
 
 
 def _text(root: str, path: str) -> str:
@@ -182,7 +181,7 @@ def _answer(command: Sequence[str]) -> str:
 
 
 def mend(found: Iterable[Difference]) -> List[str]:
-    """Make what is missing, then take away what is not wanted any more. Nothing else is touched: nothing is reloaded.
+    """Make what is missing, then take away what is not wanted any more. No rule of others is changed.
 
     Args:
         found: what differs.
@@ -217,17 +216,13 @@ def _commands(place: Place, verb: str, wanted: Sequence[Opening]) -> List[List[s
     if not wanted:
         return []
     program = [_FIREWALL_CMD] + (["--permanent"] if place.lasting else []) if place.active else [_FIREWALL_OFFLINE]
-    return [program + ["--zone=" + place.zone] + ["--%s-rich-rule=%s" % (verb, _rich_rule(one)) for one in wanted]]
+    rules = ["--%s-rich-rule=%s" % (verb, firewalld_zones.rich_rule(one)) for one in wanted]
+    return [program + ["--zone=" + place.zone] + rules]
 
 
 def _ufw_command(verb: str, one: Opening) -> List[str]:
     rule = ["allow", "proto", "tcp", "from", one.network, "to", "any", "port", one.ports.replace("-", ":")]
     return [_UFW, *rule, "comment", _COMMENT] if verb == "add" else [_UFW, "delete", *rule]
-
-
-def _rich_rule(one: Opening) -> str:
-    version = 6 if networks.of_version([one.network], 6) else 4
-    return _RULE % {"priority": _PRIORITY, "version": version, "network": one.network, "ports": one.ports}
 
 
 def _one_line(text: str) -> str:

@@ -13,7 +13,7 @@ import os
 import platform
 import pwd
 import shutil
-from typing import Any, Dict, List, Mapping, Optional, Set
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
 from ..common import paths, secrets
 from . import entrance, file_system, firewall, history, listeners, managed, program_install, systemd
@@ -30,7 +30,11 @@ _ENABLED = ("enabled", "enabled-runtime")
 
 
 def host_state(
-    models_dir: str, address: Optional[str] = None, root: str = "/", metrics_directory: str = ""
+    models_dir: str,
+    address: Optional[str] = None,
+    root: str = "/",
+    metrics_directory: str = "",
+    allowed: Sequence[str] = (),
 ) -> Dict[str, Any]:
     """Return the state of a host as the module host_info returns it.
 
@@ -39,6 +43,7 @@ def host_state(
         address: an IP address that an instance is to listen on, or None.
         root: see above.
         metrics_directory: where metrics are to be written, "" for nowhere.
+        allowed: networks that may connect to the instances, as networks.canonical writes them.
     """
     metrics = metrics_directory_before(root)
     units = systemd.show_ours() if root == "/" else {}
@@ -62,7 +67,7 @@ def host_state(
         "fetch_server": (units.get(paths.FETCH_UNIT) or {}).get("ActiveState") in systemd.RUNNING,
         "instances": instances(units, models_dir, root),
         "check_timer": check_timer(units.get(paths.CHECK_TIMER) or {}),
-        "firewall": firewall.state(units, root),
+        "firewall": firewall.state(units, root, allowed),
         "drop_ins": systemd.drop_ins(root),
         "metrics_directory": metrics,
         "files": managed.managed_files(

@@ -37,6 +37,27 @@ def bare_python(tmp_path_factory):
     return python
 
 
+def run_book(directory, book, options=(), environment=None):
+    """Run a playbook, as a list of plays, for localhost; its output has the complaints too."""
+    (directory / "book.yml").write_text(json.dumps(book))
+    (directory / "ansible.cfg").write_text("[defaults]\n")
+    return subprocess.run(
+        [str(ANSIBLE), "-i", "localhost,", "-c", "local", *options, str(directory / "book.yml")],
+        env=dict(
+            os.environ,
+            ANSIBLE_COLLECTIONS_PATH=COLLECTIONS,
+            ANSIBLE_CONFIG=str(directory / "ansible.cfg"),
+            ANSIBLE_LOCAL_TEMP=str(directory / "local"),
+            ANSIBLE_REMOTE_TEMP=str(directory / "remote"),
+            ANSIBLE_NOCOLOR="1",
+            **(environment or {}),
+        ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+
+
 @pytest.fixture
 def play(tmp_path):
     """A function that runs one task on localhost: run(...) -> (result of the task, output of Ansible)."""
@@ -65,23 +86,7 @@ def play(tmp_path):
                 ],
             }
         ]
-        (tmp_path / "book.yml").write_text(json.dumps(book))
-        (tmp_path / "ansible.cfg").write_text("[defaults]\n")
-        answer = subprocess.run(
-            [str(ANSIBLE), "-i", "localhost,", "-c", "local", *options, str(tmp_path / "book.yml")],
-            env=dict(
-                os.environ,
-                ANSIBLE_COLLECTIONS_PATH=COLLECTIONS,
-                ANSIBLE_CONFIG=str(tmp_path / "ansible.cfg"),
-                ANSIBLE_LOCAL_TEMP=str(tmp_path / "local"),
-                ANSIBLE_REMOTE_TEMP=str(tmp_path / "remote"),
-                ANSIBLE_NOCOLOR="1",
-                **(environment or {}),
-            ),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
+        answer = run_book(tmp_path, book, options, environment)
         output = answer.stdout.decode()
         assert answer.returncode == 0, output
         return json.loads((tmp_path / "outcome.json").read_text()), output

@@ -21,10 +21,11 @@ class Ufw:
 
     def __init__(self):
         self.place, self.complaints, self.obeys, self.told = Place("ufw", own=(OLD,)), [], True, []
+        self.others, self.problem, self.warnings = [], None, []
 
     def places(self, units):
         assert units == "the unit of firewalld"
-        return [self.place]
+        return [self.place, *self.others], self.problem
 
     def mend(self, found):
         self.told += found
@@ -39,6 +40,7 @@ def _ufw(monkeypatch):
     monkeypatch.setattr(systemd, "show", lambda units: "the unit of firewalld")
     monkeypatch.setattr(firewall_managers, "places", manager.places)
     monkeypatch.setattr(firewall_managers, "mend", manager.mend)
+    monkeypatch.setattr(basic.AnsibleModule, "warn", lambda self, text: manager.warnings.append(text))
     return manager
 
 
@@ -57,12 +59,10 @@ def test_openings_are_made_once(ufw):
     assert gone["closed"] == [NEW] and ufw.place.own == ()
 
 
-def test_what_is_there_in_spite_of_a_complaint_is_a_warning(ufw, monkeypatch):
-    warnings = []
-    monkeypatch.setattr(basic.AnsibleModule, "warn", lambda self, text: warnings.append(text))
+def test_what_is_there_in_spite_of_a_complaint_is_a_warning(ufw):
     ufw.complaints = ["ufw fails: ERROR: problem running"]
     assert run_module("firewall_openings", WANTED)["changed"]
-    assert warnings == ["The openings for clients are written, and not all are loaded: %s." % ufw.complaints[0]]
+    assert ufw.warnings == ["The openings for clients are written, and not all are loaded: %s." % ufw.complaints[0]]
 
 
 @pytest.mark.parametrize(("complaints", "reason"), [(["ufw fails: no"], "ufw fails: no"), ([], "no command failed")])
@@ -88,10 +88,41 @@ def test_options_that_name_nothing_are_refused(ufw, options, told):
     assert told in run_module("firewall_openings", options)["msg"] and ufw.told == []
 
 
-def test_a_manager_that_does_not_answer_is_an_error(ufw, monkeypatch):
-    def places(units):
-        raise firewall_managers.ManagerError("firewall-cmd fails: no D-Bus")
+KEPT = Place("firewalld", "public", opens=(), kept=(OLD,), why_kept="firewalld does not answer")
+SILENT = "firewalld keeps the opening for 198.51.100.7 to port 11434 in zone public: firewalld does not answer."
 
-    monkeypatch.setattr(firewall_managers, "places", places)
+
+def test_a_manager_that_does_not_answer_is_an_error(ufw):
+    ufw.problem = "firewall-cmd fails: no D-Bus"
     failed = run_module("firewall_openings", WANTED)
     assert failed["msg"].startswith("The openings are not known, because firewall-cmd fails: no D-Bus. Make it answer")
+    assert ufw.told == []
+
+
+@pytest.mark.parametrize(("others", "warnings"), [([KEPT], [SILENT]), ([], [])])
+def test_it_keeps_nobody_from_taking_away_what_there_is(ufw, others, warnings):
+    """Where it has nothing of the collection, nothing is said of it."""
+    ufw.problem, ufw.others = "firewall-cmd fails: no D-Bus", others
+    done = run_module("firewall_openings", {"allow_from": []})
+    assert done["closed"] == [dict(NEW, network="198.51.100.7", ports="11434")] and ufw.place.own == ()
+    assert ufw.warnings == warnings
+
+
+def test_clients_that_are_refused_whatever_is_opened_are_a_warning_also_in_check_mode(ufw):
+    ufw.place = Place("ufw", opens=(4,), shut=(6,))
+    wanted = dict(WANTED, allow_from=["192.0.2.0/24", "2001:db8::/64"])
+    run_module("firewall_openings", wanted, check=True)
+    run_module("firewall_openings", wanted)
+    (first, second) = ufw.warnings
+    assert first == second and "2001:db8::/64 cannot connect" in first
+
+
+def test_what_is_left_where_the_manager_is_not_in_force_is_a_warning(ufw):
+    """It refuses nobody and lets nobody through."""
+    ufw.place, ufw.obeys, ufw.complaints = Place("ufw", active=False, own=(OLD,)), False, ["ufw fails: no"]
+    done = run_module("firewall_openings", WANTED)
+    assert (done["changed"], done["closed"], done["diff"]["after"]) == (False, [], done["diff"]["before"])
+    assert ufw.warnings == [
+        "ufw is not in force, and would let through 198.51.100.7 to port 11434: ufw fails: no. Put that right on the "
+        "host and run it again."
+    ]

@@ -9,7 +9,8 @@ import zipfile
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import library_directory
-from ansible_collections.gpufleet.ollama.plugins.module_utils.host import managed
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.openings import Opening, Place
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host import firewall_managers, managed
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import listing
 from ansible_collections.gpufleet.ollama.plugins.modules import libraries
 
@@ -105,6 +106,14 @@ def test_host_info_says_whether_an_address_can_be_listened_on():
         for arguments in ({"address": "127.0.0.1"}, {"address": "192.0.2.7"}, {})
     ]
     assert found == [True, False, None]
+
+
+def test_host_info_says_which_rules_the_listed_networks_have(monkeypatch):
+    held = (Opening("192.0.2.0/24", "1"), Opening("192.0.2.7", "1"))
+    monkeypatch.setattr(firewall_managers, "places", lambda units, root: ([Place("ufw", held=held)], None))
+    listed = {"allow_from": ["192.0.2.0/25", "192.0.2.128/25", "nonsense"]}
+    found = [run_module("host_info", one)["host"]["firewall"]["places"][0]["held"] for one in (listed, {})]
+    assert found == [[{"network": "192.0.2.0/24", "ports": "1"}], []]
 
 
 def test_host_info_refuses_an_unknown_option():

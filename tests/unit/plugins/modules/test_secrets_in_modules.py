@@ -173,7 +173,7 @@ def test_host_info_returns_no_secrets_unless_it_is_asked_for_them(monkeypatch):
         "instances": [],
         "left_behind": None,
     }
-    monkeypatch.setattr(host_info, "host_state", lambda models_dir, address, metrics_directory: dict(state))
+    monkeypatch.setattr(host_info, "host_state", lambda models_dir, address, **more: dict(state))
     found = run_module("host_info", {})
     assert "MARK" not in str(found) and found["host"]["secret_variables"] == ["A_TOKEN"]
     found = run_module("host_info", {"secrets": True})

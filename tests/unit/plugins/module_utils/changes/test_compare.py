@@ -10,6 +10,7 @@ import json
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import compare, order, wanted_files
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.openings import Opening, Place, place_data
 
 from tests.unit.plugins.module_utils.changes.builders import (
     EXISTING,
@@ -337,6 +338,15 @@ def test_an_infeasible_plan_changes_nothing(wanted):
     assert changes.changes == () and changes.obstacles == ("The plan is not feasible: Too large. Remedies: more GPUs.",)
     wanted["models"] = [small, dict(large, remedies=[])]
     assert difference(wanted, host()).obstacles == ("The plan is not feasible: large: Too large.",)
+
+
+def test_what_a_firewall_keeps_open_is_said(wanted):
+    kept = Place("ufw", opens=(), kept=(Opening("192.0.2.7", "1"),), why_kept="ufw cannot take it away")
+    state = applied_host(wanted)
+    state["firewall"] = dict(state["firewall"], places=[place_data(kept, ())])
+    changes = difference(wanted, state, serving(wanted))
+    assert changes.notes == ("ufw keeps the opening for 192.0.2.7 to port 1: ufw cannot take it away.",)
+    assert changes.changes == () and changes.obstacles == ()
 
 
 def test_comparing_changes_none_of_its_arguments(wanted):

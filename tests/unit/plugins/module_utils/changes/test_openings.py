@@ -19,7 +19,7 @@ ALLOWED = ("192.0.2.0/24",)
 
 def managed(*places, **more):
     """A host with these places."""
-    return host(firewall=dict(NO_RULES, places=[place_data(place) for place in places], **more))
+    return host(firewall=dict(NO_RULES, places=[place_data(place, ALLOWED) for place in places], **more))
 
 
 def zones(*own):
@@ -102,8 +102,29 @@ def test_openings_that_are_not_wanted_any_more_go(address, allowed):
     assert firewall.compare_firewall(plan(1, address=address), [], managed(Place("ufw")), allowed) == ([], [])
 
 
+KEPT = Place("firewalld", "public", opens=(), kept=(Opening("192.0.2.0/24", "1"),), why_kept="firewalld is silent")
+
+
 def test_a_manager_that_does_not_answer_is_an_obstacle_where_clients_are_listed():
-    silent = managed(problem="firewall-cmd --list-all-zones fails: no D-Bus")
+    silent = managed(KEPT, problem="firewall-cmd --list-all-zones fails: no D-Bus")
     (sentence,) = firewall.obstacles(plan(1), silent, ALLOWED)
     assert "fails: no D-Bus, so that it is not known whether clients get through: make it answer" in sentence
     assert firewall.obstacles(plan(1), silent, ()) == [] == firewall.obstacles(plan(1), host(), ALLOWED)
+
+
+@pytest.mark.parametrize(("address", "allowed"), [("0.0.0.0", ()), ("127.0.0.1", ALLOWED)])
+def test_what_a_manager_that_does_not_answer_keeps_is_a_note_where_nobody_is_listed_any_more(address, allowed):
+    silent = managed(KEPT, problem="firewall-cmd --list-all-zones fails: no D-Bus")
+    (note,) = firewall.notes(plan(1, address=address), silent, allowed)
+    assert note == ("firewalld keeps the opening for 192.0.2.0/24 to port 1 in zone public: firewalld is silent.")
+    assert firewall.compare_firewall(plan(1, address=address), [], silent, allowed) == ([], [])
+    # A host that never opened anything is left in peace.
+    assert firewall.notes(plan(1, address=address), managed(problem="no D-Bus"), allowed) == []
+
+
+def test_listed_clients_whom_ufw_refuses_are_a_note():
+    shut = managed(Place("ufw", opens=(4,), shut=(6,)))
+    (note,) = firewall.notes(plan(1), shut, ("192.0.2.0/24", "2001:db8::/64"))
+    assert "2001:db8::/64 cannot connect" in note
+    assert firewall.notes(plan(1), shut, ALLOWED) == []
+    assert firewall.notes(plan(1, address="127.0.0.1"), shut, ("2001:db8::/64",)) == []

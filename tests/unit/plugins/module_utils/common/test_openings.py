@@ -67,9 +67,35 @@ def test_what_people_read():
     ]
 
 
+def test_what_cannot_be_taken_away_is_a_warning_where_it_is_not_wanted():
+    place = Place("ufw", opens=(4,), kept=(SIX, OTHER), why_kept="ufw cannot. Delete it in a file")
+    assert openings.warnings([place], ALLOWED, (1, 2)) == [
+        "ufw keeps the opening for 198.51.100.7 to port 1-2: ufw cannot. Delete it in a file."
+    ]
+    (both,) = openings.warnings([place], (), ())
+    assert "the opening for 198.51.100.7 to port 1-2, 2001:db8::9 to port 1-2: ufw cannot" in both
+    assert differences(place, (), ()) == ((), ())  # nothing that a run could do
+    assert openings.warnings([Place("ufw", kept=(SIX,))], ALLOWED, (1, 2)) == []
+
+
+def test_clients_that_are_refused_whatever_is_opened_are_a_warning():
+    shut = Place("ufw", opens=(4,), shut=(6,))
+    (warning,) = openings.warnings([shut], ALLOWED, (1, 2))
+    assert "/etc/default/ufw has IPV6=no, so that 2001:db8::9 cannot connect: set IPV6=yes there" in warning
+    assert "192.0.2.0" not in warning
+    assert openings.warnings([shut], ALLOWED[:1], (1, 2)) == [] == openings.warnings([Place("ufw")], ALLOWED, (1, 2))
+
+
 def test_a_place_is_the_same_after_it_was_data():
-    place = Place("firewalld", "public", False, opens=(4, 6), own=(FOUR, SIX), held=(OTHER,))
-    assert openings.place_of(json.loads(json.dumps(openings.place_data(place)))) == place
-    crowded = dataclasses.replace(place, held=(OTHER,) * 6000)
-    assert len(openings.place_data(crowded)["held"]) < 2000  # an answer of a host has bounds
-    assert {field.name for field in dataclasses.fields(Place)} == set(openings.place_data(place))
+    sides = {"own": (FOUR, SIX), "held": (OTHER,), "kept": (SIX,)}
+    place = Place("firewalld", "public", False, opens=(4, 6), shut=(6,), why_kept="why", **sides)
+    assert openings.place_of(json.loads(json.dumps(openings.place_data(place, ("198.51.100.7",))))) == place
+    assert {field.name for field in dataclasses.fields(Place)} == set(openings.place_data(place, ()))
+
+
+def test_of_rules_of_others_only_those_for_the_listed_networks_leave_the_host():
+    """An answer of a host has bounds, and the rule that counts may be the last one of thousands."""
+    crowded = Place("ufw", held=(OTHER,) * 6000 + (FOUR,))
+    data = openings.place_data(crowded, ALLOWED)
+    assert len(data["held"]) == 1
+    assert differences(openings.place_of(data)) == ((SIX,), ())

@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.firewall_rules import Firewall
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.openings import Opening, Place
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import firewall, firewall_managers
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.ownership import FilesError
 
@@ -42,6 +43,13 @@ def test_what_manages_the_rules_of_the_host(tmp_path, monkeypatch, answer, found
     state = firewall.state({paths.FIREWALLD_UNIT: {"ActiveState": "active"}}, str(tmp_path))
     assert len(state["places"]) == found and (state["problem"] or "").endswith(problem or "")
     assert bool(state["problem"]) == bool(problem)
+
+
+def test_of_the_rules_of_others_those_for_the_listed_networks_are_told(monkeypatch):
+    held = (Opening("192.0.2.7", "1"), Opening("192.0.2.8", "1"))
+    monkeypatch.setattr(firewall_managers, "places", lambda units, root: ([Place("ufw", held=held)], None))
+    found = [firewall.state({}, "/nowhere", allowed)["places"][0]["held"] for allowed in ((), ("192.0.2.8",))]
+    assert found == [(), ({"network": "192.0.2.8", "ports": "1"},)]
 
 
 @pytest.mark.parametrize(

@@ -285,7 +285,7 @@ def _end() -> list[str]:
     left = proc.unit_processes(paths.UNTOUCHED_UNIT)
     if not left:
         return []
-    said = " ".join(one for one in complaints if one)
+    said = "; ".join(one for one in complaints if one)
     return [
         "Processes of %s still run and hold memory of the GPUs (%s%s): end them with 'systemctl kill --signal=KILL %s'."
         % (paths.UNTOUCHED_UNIT, ", ".join(map(str, left)), said and "; %s" % said, paths.UNTOUCHED_UNIT)

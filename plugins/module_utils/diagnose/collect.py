@@ -23,6 +23,7 @@ from ..gpu import nvml, sysfs, under_load
 from ..gpu.holders import NO_UNIT, tenant
 from ..host import device_nodes, gpu_nodes, kernel_log, listeners, proc, programs, systemd
 from ..host.json_file import read_object
+from ..host.unit_properties import main_pid
 from ..ollama.client import OllamaClient, OllamaError
 from . import server_log
 from .asking import ask
@@ -116,11 +117,11 @@ def _servers(plan: dict[str, Any], inventory: dict[str, Any]) -> list[Server]:
     units = systemd.show(sorted({paths.EXISTING_UNIT, paths.INSTANCE_UNITS, paths.UNTOUCHED_UNIT, *planned}))
     # The server that fetches models is there for a moment, and has no GPU.
     known = {name: properties for name, properties in units.items() if properties.get("LoadState") == "loaded"}
-    of_units = {int(properties.get("MainPID") or 0) for properties in known.values()}
+    of_units = {main_pid(properties) for properties in known.values()}
     sockets = listeners.listeners()
     strangers = [pid for pid in _serving() if pid not in of_units and proc.unit_of(pid) != paths.FETCH_UNIT]
     parts: list[tuple[str, int, dict[str, str]]] = [
-        (name, int(properties.get("MainPID") or 0), properties) for name, properties in sorted(known.items())
+        (name, main_pid(properties), properties) for name, properties in sorted(known.items())
     ]
     parts += [(_stranger(pid), pid, {}) for pid in strangers]
     found: dict[int, Server] = {}

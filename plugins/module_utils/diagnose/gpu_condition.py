@@ -124,16 +124,15 @@ def _clocks(gpu: dict[str, Any], evidence: HostEvidence) -> Iterator[Finding]:
     degrees, limit = gpu.get("temperature_celsius"), gpu.get("slowdown_temperature_celsius")
     heat = sorted(reasons & set(_HEAT))
     if heat or (degrees is not None and limit is not None and degrees >= limit):
-        yield Finding(
-            "gpu_too_hot",
-            "%s has %s C, and slows down at %s C%s"
-            % (uuid, degrees, limit, "; its clocks are lowered (%s)" % ", ".join(heat) if heat else ""),
-            CERTAIN,
-            "Check fans, filters and the airflow of the rack.",
-            subject=uuid,
-        )
+        told = ["%s has %s C" % (uuid, degrees)] if degrees is not None else []
+        told += ["%s slows down at %s C" % ("it" if told else uuid, limit)] if limit is not None else []
+        clocks = "its clocks are lowered" if told else "the clocks of %s are lowered" % uuid
+        told += ["%s (%s)" % (clocks, ", ".join(heat))] if heat else []
+        remedy = "Check fans, filters and the airflow of the rack."
+        yield Finding("gpu_too_hot", "; ".join(told), CERTAIN, remedy, subject=uuid)
     elif "hardware_slowdown" in reasons and "hardware_power_brake_slowdown" not in reasons:
-        seen = "the hardware lowers the clocks of %s (hardware_slowdown) at %s C" % (uuid, degrees)
+        at = " at %s C" % degrees if degrees is not None else ""
+        seen = "the hardware lowers the clocks of %s (hardware_slowdown)%s" % (uuid, at)
         yield Finding("gpu_too_hot", seen, LIKELY, "Check cooling and power of the board.", "", uuid)
     if "hardware_power_brake_slowdown" in reasons:
         yield Finding(

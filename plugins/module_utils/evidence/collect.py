@@ -19,7 +19,8 @@ from ..common.names import served_name
 from ..gpu import nvml
 from ..gpu.sampler import Sampler
 from ..host import firewall, listeners, systemd
-from . import gpu_memory, observer, server_process
+from ..host.unit_properties import main_pid
+from . import gpu_memory, observer
 from .concurrency import in_parallel
 from .generations import rounds
 from .load_progress import LoadProgress
@@ -100,7 +101,7 @@ def _listening(units: list[str]) -> tuple[list[dict[str, Any]], dict[str, dict[s
 
 
 def _main_pids(properties: dict[str, dict[str, str]]) -> dict[str, int]:
-    return {unit: server_process.main_pid(found) for unit, found in properties.items()}
+    return {unit: main_pid(found) for unit, found in properties.items()}
 
 
 def _used(inventory: dict[str, Any]) -> dict[str, int | None]:

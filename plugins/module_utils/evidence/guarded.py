@@ -55,6 +55,12 @@ def explain(instance: dict[str, Any], rules: Rules, serves: bool) -> list[Findin
     return [Finding(kind, evidence, remedy, instance=instance["name"], model="")]
 
 
+def is_helped_by_load(rules: Rules) -> bool:
+    """Return whether loading the rules of the file can help: they are not in force, or the file is missing and written
+    from those in force. What they do not name stays open."""
+    return rules.fault is not None or rules.loaded != rules.wanted
+
+
 def _outcome(instance: dict[str, Any], rules: Rules, serves: bool) -> str:
     """What follows for an instance without the rules of the file."""
     address, port = instance.get("address"), instance.get("port")

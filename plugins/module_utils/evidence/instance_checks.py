@@ -124,8 +124,9 @@ def explain(comparison: InstanceComparison, models_are_proven: bool) -> list[Fin
             (
                 "unplanned_process",
                 "%s has processes on GPUs that run no planned model: %s" % (comparison.unit, _words(processes)),
-                "If `ps -o ppid= -p %d` prints 1, the server that started the process was killed: run kill %s. "
-                "Otherwise unload the model that the process runs." % (pids[0], " ".join(str(pid) for pid in pids)),
+                "`ps -o pid=,ppid= -p %s` prints each process and its parent. Where the parent is 1, the server that "
+                "started the process was killed: run kill with the number of the process. Otherwise unload the model "
+                "that the process runs." % ",".join(str(pid) for pid in pids),
             )
         )
     unknown = [check.name for check in check_instance(comparison) if check.passed is None]

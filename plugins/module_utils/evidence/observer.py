@@ -13,6 +13,7 @@ from typing import Any, Callable
 
 from ..common.names import key_of, served_name
 from ..host import device_nodes, proc, systemd
+from ..host.unit_properties import main_pid
 from ..ollama.client import CANNOT_GENERATE, OllamaClient, OllamaError
 from ..ollama.parameters import of_show
 from . import asking, engine_log, engines, gpu_memory, loaded_models, server_process
@@ -54,7 +55,7 @@ class Observer:
         for model in instance["models"]:
             self.observed.models[served_name(model)] = ObservedModel()
         self._shown: dict[str, dict[str, Any] | None] = {}
-        self._main_pid = server_process.main_pid(properties)
+        self._main_pid = main_pid(properties)
 
     @property
     def _sees_engines(self) -> bool:
@@ -144,7 +145,7 @@ class Observer:
             sockets: of host/listeners.py.
             properties: systemd's, of the instance's unit, at the moment of the sockets.
         """
-        pid = server_process.main_pid(properties)
+        pid = main_pid(properties)
         restarted = pid != self._main_pid and pid and self._main_pid
         ended = _RESTARTED % (self._main_pid, pid) if restarted else _ENDED
         self.observed.unit, self._main_pid = properties, pid

@@ -12,6 +12,7 @@ from typing import Any, Collection, Mapping
 from ..common import paths, secrets
 from ..common import service_variables as common
 from ..host import proc, systemd
+from ..host.unit_properties import main_pid
 from ..ollama.client import OllamaClient, OllamaError
 from .concurrency import in_parallel
 from .model_contents import read_contents, stored_contents
@@ -54,7 +55,7 @@ def read_server(
         server["error"] = error.message
     if properties is None:
         properties = systemd.show([unit]).get(unit, {}) if unit else {}
-    pid = int(properties.get("MainPID") or 0)
+    pid = main_pid(properties)
     process = proc.environment(pid) if pid else None
     server["environment"] = {
         "unit": _relevant(systemd.environment(properties), names) if properties.get("FragmentPath") else None,
@@ -186,7 +187,7 @@ def _changed_since(path: str, moment: float) -> bool:
 def _changed_since_start(properties: dict[str, str]) -> bool | None:
     """Return whether a file of a unit (its own or a drop-in) was written after its process started, so that the process
     has the limits and the sandbox of before; None where there is no process or its start is unknown."""
-    pid = int(properties.get("MainPID") or 0)
+    pid = main_pid(properties)
     started = proc.process_start(pid) if pid else None
     if started is None:
         return None
@@ -214,7 +215,7 @@ def _unit(name: str | None, properties: dict[str, str]) -> dict[str, Any] | None
         "name": properties.get("Id", name),
         "active_state": properties.get("ActiveState"),
         "sub_state": properties.get("SubState"),
-        "main_pid": int(properties.get("MainPID") or 0) or None,
+        "main_pid": main_pid(properties) or None,
         "needs_daemon_reload": properties.get("NeedDaemonReload") == "yes",
         "changed_since_start": _changed_since_start(properties),
         "path": properties.get("FragmentPath") or None,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Callable, Mapping, Optional
 
 from ..common.names import served_name
+from ..host.unit_properties import main_pid
 from . import programs
 from .diagnosis import Diagnosis
 from .shapes import Check, Finding, ObservedInstance
@@ -50,7 +51,7 @@ class ServerIdentity:
 
         Another process of the unit may forward what it gets to anywhere.
         """
-        found, server = self.observed.listener or {}, int(self.observed.unit.get("MainPID") or 0)
+        found, server = self.observed.listener or {}, main_pid(self.observed.unit)
         if found.get("pid") is None:
             return None
         if not self.is_of_unit():
@@ -160,7 +161,7 @@ def _other_listener(identity: ServerIdentity) -> Optional[Diagnosis]:
         return Diagnosis(
             "not_loaded",
             "%s answers at %s, and not the main process of its unit (%s)"
-            % (identity.listener(), identity.url, identity.observed.unit.get("MainPID")),
+            % (identity.listener(), identity.url, main_pid(identity.observed.unit)),
             "Look at systemctl cat %s. A program that starts the server has to become the server (exec in a script): "
             "systemd watches the main process alone. What forwards connections does not belong into the unit. "
             "Then restart %s." % (identity.unit, identity.unit),

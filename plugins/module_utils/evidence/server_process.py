@@ -12,6 +12,7 @@ from ..common import secrets, service_variables
 from ..common.addresses import as_reached, is_wildcard
 from ..common.names import full_name, key_of
 from ..host import proc, systemd
+from ..host.unit_properties import main_pid
 from ..ollama.client import OllamaClient, OllamaError
 from . import server
 from .shapes import ObservedInstance
@@ -41,15 +42,6 @@ def read(
     if program:
         observed.runs_next = server.runs(program, pid or None)
     observed.differences = _differences(instance.get("environment") or {}, pid, observed.unit)
-
-
-def main_pid(properties: Mapping[str, str]) -> int:
-    """Return the main process of a unit, 0 where it is not known.
-
-    Args:
-        properties: of systemd.show.
-    """
-    return int(properties.get("MainPID") or 0)
 
 
 def _program(properties: Mapping[str, str]) -> str | None:

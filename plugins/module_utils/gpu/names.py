@@ -21,6 +21,15 @@ def short_name(name: Any) -> str:
     return name
 
 
+def number_of(gpu: Mapping[str, Any]) -> Optional[int]:
+    """Return the number of a GPU that people see: the one that a plan has given it, else the index of NVML.
+
+    Args:
+        gpu: of a plan, or of the fact `gpu_inventory`, which has the index alone.
+    """
+    return gpu.get("number") if gpu.get("number") is not None else gpu.get("index")
+
+
 def gpu_names(
     inventory: Mapping[str, Any], plan: Optional[Mapping[str, Any]] = None, with_uuids: bool = False
 ) -> dict[str, str]:
@@ -36,14 +45,14 @@ def gpu_names(
         with_uuids: whether all names have the UUID.
     """
     listed = [*((plan or {}).get("left_out") or []), *((plan or {}).get("gpus") or [])]
-    planned = {gpu["uuid"]: gpu for gpu in listed if gpu.get("uuid") and gpu.get("number") is not None}
+    planned = {gpu["uuid"]: gpu for gpu in listed if gpu.get("uuid") and number_of(gpu) is not None}
     labels: dict[str, str] = {}
     words: dict[str, str] = {}
     for gpu in inventory.get("gpus") or []:
         devices = (gpu.get("mig") or {}).get("devices") or []
         # A plan lists the MIG devices of a GPU in its place, with the number of the GPU.
-        known = [planned[one["uuid"]]["number"] for one in [gpu, *devices] if one.get("uuid") in planned]
-        number = known[0] if known else gpu.get("index")
+        known = [number_of(planned[one["uuid"]]) for one in [gpu, *devices] if one.get("uuid") in planned]
+        number = known[0] if known else number_of(gpu)
         for device in [gpu, *devices] if number is not None else []:
             part = "" if device is gpu else ", MIG device %s" % device.get("gpu_instance_id")
             if device.get("uuid"):
@@ -51,7 +60,7 @@ def gpu_names(
                 words[device["uuid"]] = short_name(device.get("name") or gpu.get("name") or "")
     there = set(labels)
     for uuid in planned.keys() - there:
-        labels[uuid], words[uuid] = "GPU %s" % planned[uuid]["number"], short_name(planned[uuid].get("name") or "")
+        labels[uuid], words[uuid] = "GPU %s" % number_of(planned[uuid]), short_name(planned[uuid].get("name") or "")
     count = Counter(labels.values())
     alone = {uuid for uuid in there if count[labels[uuid]] == 1 and not with_uuids}
     return {uuid: _named(labels[uuid], words[uuid], "" if uuid in alone else uuid) for uuid in labels}

@@ -2,8 +2,9 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """Heal an instance that is not as planned: load its models again, or restart it if this did not help.
 
-Before that, missing firewall rules are loaded, and systemd reads units that were changed. Each step is tried once. The
-steps that were tried are kept in a file until a later check finds the instance as planned.
+Before that, at each check that finds it necessary, firewall rules that are not in force are loaded, and systemd reads
+units that were changed: neither disturbs a client. The load and the restart are tried once each. Those that were tried
+are kept in a file until a later check finds the instance as planned.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def heal(places: Places, plan: dict[str, Any], seen: Seen) -> tuple[Seen, list[L
     """
     tried = _tried(places)
     instances, lines = configured(places), []
-    if any(one.finding == guarded.OPEN for one in seen.evidence.diagnosis):
+    is_open = any(one.finding == guarded.OPEN for one in seen.evidence.diagnosis)
+    if is_open and guarded.is_helped_by_load(seen.rules):
         lines.append(_guard())
         seen = observe(plan)
     if any(name in instances and not why_not(instances[name], seen.evidence) for name in _unread(seen.evidence)):

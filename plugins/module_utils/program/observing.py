@@ -14,7 +14,7 @@ from ..evidence import seen_computing
 from ..evidence.checks import check_plan
 from ..evidence.collect import collect
 from ..evidence.planned import instances_of
-from ..evidence.shapes import Evidence
+from ..evidence.shapes import Evidence, Rules
 from ..ollama.client import OllamaError
 from .shapes import CANNOT, Refused
 
@@ -24,11 +24,12 @@ SERVER_SECONDS, NVML_SECONDS = 30.0, 30.0
 
 @dataclass(frozen=True)
 class Seen:
-    """The evidence for a plan at a moment, and the GPU facts that it was made from."""
+    """The evidence for a plan at a moment, and the GPU facts and rules of who may connect that it was made from."""
 
     evidence: Evidence
     inventory: dict[str, Any]
     time: datetime.datetime
+    rules: Rules
 
     def data(self) -> dict[str, Any]:
         """Return the evidence as placement_check returns it, with the time in the form of ISO 8601."""
@@ -63,7 +64,8 @@ def observe(plan: dict[str, Any], only: list[str] | None = None, generate: bool 
         seen_computing.remember(found)
     else:
         seen_computing.recall(found)
-    return Seen(check_plan(plan, found, only), found.inventory, datetime.datetime.now(datetime.timezone.utc))
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return Seen(check_plan(plan, found, only), found.inventory, now, found.rules)
 
 
 def text_of(time: datetime.datetime) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.names import short_name
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.names import number_of, short_name
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.schema import devices_by_uuid
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.answers import Answers
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.shapes import GpuReport, MemoryParts
@@ -38,7 +38,7 @@ def gpu_reports(answers: Answers) -> list[GpuReport]:
     return [
         _gpu(
             uuid,
-            labels.get(uuid) or "GPU %s" % mapping(seen.get(uuid)).get("index", "?"),
+            labels.get(uuid) or _label(mapping(seen.get(uuid))),
             planned.get(uuid),
             mapping(seen.get(uuid)),
             mapping(listed.get(uuid) or left_out.get(uuid)),
@@ -46,6 +46,12 @@ def gpu_reports(answers: Answers) -> list[GpuReport]:
         )
         for uuid in uuids
     ]
+
+
+def _label(seen: Mapping[str, Any]) -> str:
+    """What a GPU is called that the plan does not know."""
+    number = number_of(seen)
+    return "GPU %s" % ("?" if number is None else number)
 
 
 def _gpu(

@@ -185,10 +185,9 @@ def settings(
     if set(common) - set(before):
         yield "All instances", {name: value for name, value in common.items() if name not in before}
     for instance in host.instances if not is_large or not common else []:
-        yield (
-            instance.name,
-            {name: value for name, value in instance.settings.items() if name not in {**common, **before}},
-        )
+        own = {name: value for name, value in instance.settings.items() if name not in {**common, **before}}
+        if own:
+            yield instance.name, own
 
 
 def role(state: str) -> str:

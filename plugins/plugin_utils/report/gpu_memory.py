@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import served_name
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import gib
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.names import short_name
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.names import number_of, short_name
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import (
     Line,
     Span,
@@ -66,11 +66,7 @@ class GpuMemory:
 def gpu_labels(plan: dict[str, Any]) -> dict[str, str]:
     """Return {uuid: "GPU 0"} of all GPUs that a plan knows."""
     gpus = (plan.get("gpus") or []) + (plan.get("left_out") or [])
-    return {gpu["uuid"]: "GPU %s" % _number(gpu) for gpu in gpus if _number(gpu) is not None}
-
-
-def _number(gpu: dict[str, Any]) -> Optional[int]:
-    return gpu.get("number") if gpu.get("number") is not None else gpu.get("index")
+    return {gpu["uuid"]: "GPU %s" % number_of(gpu) for gpu in gpus if number_of(gpu) is not None}
 
 
 def gpu_memory(plan: dict[str, Any]) -> list[GpuMemory]:

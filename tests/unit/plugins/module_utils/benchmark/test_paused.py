@@ -216,7 +216,7 @@ def test_why_the_measurement_failed_is_not_lost_where_they_are_not_restored(host
 def test_an_untouched_server_that_does_not_end_is_noticed(host):
     """The instances are started and checked all the same."""
     host.processes, host.complaint = [41, 42], "timed out"
-    told = r"ollama-untouched.service still run .*\(41, 42; timed out timed out\): end them with 'systemctl"
+    told = r"ollama-untouched.service still run .*\(41, 42; timed out; timed out\): end them with 'systemctl"
     with pytest.raises(NotRestored, match=told), paused.untouched_server(plan(host), models(host), 60):
         pass
     assert host.said[-5:] == RESTORED

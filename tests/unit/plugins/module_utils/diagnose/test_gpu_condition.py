@@ -84,3 +84,21 @@ def test_an_xid_of_a_program_is_less_sure_and_names_its_gpu():
 
 def test_persistence_matters_less_where_a_process_holds_the_gpu():
     assert found(first(persistence_mode=False))["persistence_off"].confidence == "possible"
+
+
+@pytest.mark.parametrize(
+    ("degrees", "limit", "reasons", "told"),
+    [
+        (94, 90, ["hardware_thermal_slowdown"], "X has 94 C; it slows down at 90 C; its clocks are lowered ("),
+        (94, 90, [], "X has 94 C; it slows down at 90 C"),
+        (94, None, ["hardware_thermal_slowdown"], "X has 94 C; its clocks are lowered (hardware_thermal_slowdown)"),
+        (None, 90, ["hardware_thermal_slowdown"], "X slows down at 90 C; its clocks are lowered ("),
+        (None, None, ["hardware_thermal_slowdown"], "the clocks of X are lowered (hardware_thermal_slowdown)"),
+        (None, None, ["hardware_slowdown"], "the hardware lowers the clocks of X (hardware_slowdown)"),
+        (70, None, ["hardware_slowdown"], "the hardware lowers the clocks of X (hardware_slowdown) at 70 C"),
+    ],
+)
+def test_what_is_not_known_of_a_hot_gpu_is_left_out(degrees, limit, reasons, told):
+    seen = first(temperature_celsius=degrees, slowdown_temperature_celsius=limit, throttle_reasons=reasons)
+    evidence = found(seen)["gpu_too_hot"].evidence.replace("GPU 0 (RTX A6000)", "X")
+    assert evidence.startswith(told) and (told.endswith("(") or evidence == told)

@@ -58,6 +58,14 @@ def test_another_process_of_the_unit_is_named(held):
     assert "99" in result.diagnosis[0].remedy
 
 
+def test_each_of_several_processes_is_to_be_looked_at_before_it_is_killed():
+    seen = observations()
+    for pid in (99, 77):
+        join(seen, 1, dict(LISTED, pid=pid))
+    remedy = check_plan(plan(), seen).diagnosis[0].remedy
+    assert "`ps -o pid=,ppid= -p 77,99` prints each process" in remedy and "kill 77" not in remedy
+
+
 def test_memory_of_a_process_that_a_killed_server_has_left_is_not_the_engines():
     """It holds everything, and the engine that answers a bare context."""
     seen = observations(

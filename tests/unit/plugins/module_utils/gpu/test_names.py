@@ -5,7 +5,12 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.names import gpu_names, short_name, with_names
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.names import (
+    gpu_names,
+    number_of,
+    short_name,
+    with_names,
+)
 
 A, B, M = "GPU-11111111-a", "GPU-11111111-ab", "MIG-2222"
 MIG = {"devices": [{"uuid": M, "name": "A100 MIG 3g.20gb", "gpu_instance_id": 2}]}
@@ -70,3 +75,9 @@ def test_mig_devices_of_a_plan_keep_their_number_and_have_that_of_the_gpu():
 def test_uuids_of_sentences_become_names_and_values_stay(text, shown):
     assert with_names(text, gpu_names(FACTS)) == shown
     assert with_names(text, {}) == text
+
+
+def test_a_gpu_without_a_number_of_the_plan_has_the_index_of_nvml():
+    names = gpu_names({}, {"gpus": [{"uuid": A, "index": 3, "name": "NVIDIA A100"}, {"uuid": B, "name": "NVIDIA L4"}]})
+    assert names == {A: "GPU 3 (A100, %s)" % A}
+    assert [number_of(gpu) for gpu in ({"number": 0, "index": 5}, {"number": None, "index": 5}, {})] == [0, 5, None]

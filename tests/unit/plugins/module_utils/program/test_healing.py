@@ -268,8 +268,15 @@ def test_rules_of_who_may_connect_are_loaded_again_and_no_instance_is_touched(op
     assert "the rules of who may connect are not loaded: systemctl" in opened.check()[2]
 
 
+def test_rules_in_force_that_do_not_name_a_port_are_not_loaded_again(opened):
+    opened.host.shows(dataclasses.replace(observations(), rules=Rules("a" * 32, None, "a" * 32, (1,))))
+    code, done, text = opened.check()
+    assert (code, done) == (1, []) and "they do not name port" in text and "loaded again" not in text
+
+
 def test_a_file_of_rules_that_is_gone_is_written_before_it_is_loaded(opened):
     opened.cured_by, opened.file_written = "load rules", True
+    opened.host.shows(dataclasses.replace(observations(), rules=Rules(None, "it is missing", "a" * 32, (11434,))))
     assert "/etc/ollama-multigpu/firewall.nft is written from the rules in force, and they are" in opened.check()[2]
 
 
@@ -278,5 +285,6 @@ def test_a_file_of_rules_that_cannot_be_used_is_not_loaded(opened, monkeypatch):
         raise FilesError("firewall.nft: it has other rules than the role writes")
 
     monkeypatch.setattr(healing.firewall, "ready_file", fails)
+    opened.host.shows(dataclasses.replace(observations(), rules=Rules(fault="it has other rules")))
     code, done, text = opened.check()
     assert (code, done) == (1, []) and "than the role writes. Run the role again." in text

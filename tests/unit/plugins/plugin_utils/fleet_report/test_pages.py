@@ -9,8 +9,8 @@ import re
 import time
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report import bars, colours
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.html import html_page, in_words
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report import bars, colours, shapes
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.html import html_page, in_words, settings
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.markdown import markdown_page
 
 from tests.oracle import hosts
@@ -242,3 +242,10 @@ def test_a_thousand_hosts_are_clearly_less_than_ten_megabytes():
     assert len(source.encode()) < 8.3 * 1000 * 1000
     assert source.count("OLLAMA_NO_CLOUD=1") == 1, "what all hosts have is there once"
     assert source.count("<figure>") == 999 * 8
+
+
+def test_an_instance_without_settings_of_its_own_is_not_named():
+    instances = [shapes.InstanceReport("gpu%d" % number, settings=own) for number, own in enumerate([{"A": "1"}, {}])]
+    host = shapes.HostReport("a", shapes.AS_PLANNED, instances=instances)
+    assert list(settings(host)) == [("gpu0", {"A": "1"})]
+    assert list(settings(host, True, {"A": "1"})) == []

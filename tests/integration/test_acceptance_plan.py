@@ -189,11 +189,12 @@ def test_check_mode_shows_the_whole_plan_and_what_would_change(checked, ten):
 def test_the_plan_is_the_same_before_and_after_loading(checked, applied, second):
     loaded = [process for device in json.loads(gpu("a", "dump"))["gpus"] for process in device["processes"]]
     assert len(loaded) == 2 and min(process["bytes"] for process in loaded) > 30000 * MIB
-    assert checked.plans["a"] == applied.plans["a"] == second[0].plans["a"]
     written = json.loads(on("a", "cat", "/etc/ollama-multigpu/plan.json"))
-    assert written["host_memory"]["available_bytes"] is None  # it is another one in every run
-    written["host_memory"] = applied.plans["a"]["host_memory"]
-    assert written == applied.plans["a"]
+    moving = {"available_bytes": None, "swap_bytes": None}  # they are others in every run
+    for outcome in (checked, applied, second[0]):
+        plan = outcome.plans["a"]
+        assert plan["host_memory"]["available_bytes"] > 0
+        assert {**plan, "host_memory": {**plan["host_memory"], **moving}} == written
 
 
 def test_a_second_run_changes_nothing_in_twelve_remote_steps(second):

@@ -49,6 +49,15 @@ def unreachable(text="Failed to connect to the host via ssh: No route to host"):
     }
 
 
+def bytes_of_gpus(hosts_of_json):
+    """What the page has of the GPUs in the JSON of a report; see Page.gpus."""
+    gpus = [gpu for host in hosts_of_json for gpu in host["gpus"]]
+    both = [
+        (gpu["uuid"], *(gpu[row] and gpu[row]["models_bytes"] for row in ("predicted", "observed"))) for gpu in gpus
+    ]
+    return [tuple(one if one is None else str(one) for one in entry) for entry in both]
+
+
 def report_of(last=None, time=TIME, complete=True, changes_nothing=False, benchmarks=None, **found):
     """The report of hosts, {name: variables}, with their benchmarks {name: [benchmark]}."""
     answers = {name: one if isinstance(one, Answers) else answers_of(one) for name, one in found.items()}
@@ -64,12 +73,13 @@ class Page(HTMLParser):
     """What is in a page: `nodes` are (tag, attributes), `text` all of its texts, and `problems` what is not closed.
 
     `gpus` are nodes with the UUID of a GPU: (UUID, predicted bytes, observed bytes), None for bytes that it has not.
+    `states` are those of the hosts in the table at the beginning.
     """
 
     def __init__(self, source):
         super().__init__()
         self.nodes, self.texts, self.problems, self._open = [], [], [], []
-        self.gpus = []
+        self.gpus, self.states, self._host = [], {}, ""
         self.feed(source)
         self.close()
         self.problems += self._open
@@ -94,6 +104,8 @@ class Page(HTMLParser):
         self.nodes.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag):
+        if tag in VOID:  # a browser writes it for those of SVG
+            return
         if not self._open or self._open.pop() != tag:
             self.problems.append("</%s>" % tag)
 
@@ -101,5 +113,9 @@ class Page(HTMLParser):
         if self._open[-2:] == ["figcaption", "code"]:
             found = self.nodes[-1][1]
             self.gpus.append((data, *(found.get("data-%s-bytes" % which) for which in ("predicted", "observed"))))
+        if self._open[-3:] == ["tr", "th", "a"]:
+            self._host = data
+        if self._open[-3:] == ["tr", "td", "span"]:
+            self.states[self._host] = data
         if "style" not in self._open:
             self.texts.append(data)

@@ -15,7 +15,14 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.markd
 
 from tests.oracle import hosts
 from tests.unit.plugins.plugin_utils.colour_vision import VISIONS, distance, linear
-from tests.unit.plugins.plugin_utils.fleet_report.made_hosts import Page, as_json, report_of, unreachable, variables
+from tests.unit.plugins.plugin_utils.fleet_report.made_hosts import (
+    Page,
+    as_json,
+    bytes_of_gpus,
+    report_of,
+    unreachable,
+    variables,
+)
 
 EVIL = "<script>alert(1)</script><img src=x onerror=y>'\"&amp;{{7*7}}${7}`x`\u202e\x1b[2J\n# h|a"
 
@@ -90,11 +97,22 @@ def test_every_gpu_is_a_node_with_its_uuid_and_bytes(page):
     gpus = [gpu for host in report.hosts for gpu in host.gpus]
     assert len(gpus) == 4
     wanted = [(gpu.uuid, str(gpu.predicted.models_bytes), str(gpu.observed.models_bytes)) for gpu in gpus]
-    assert page.gpus == wanted and len(page.all("figure")) == 4
+    assert page.gpus == wanted == bytes_of_gpus(as_json(report)["hosts"]) and len(page.all("figure")) == 4
     for gpu in gpus:
         assert gpu.uuid in page.text and "{:,} bytes".format(gpu.total_bytes).replace(",", " ") in page.text
         words = " predicted %s observed %s " % (in_words(gpu.predicted), in_words(gpu.observed))
         assert words in page.text
+
+
+def test_the_table_has_the_state_of_each_host(page, evil):
+    assert page.states == {"a": "as planned", "b": "not as planned", "c": "unreachable"}
+    assert list(Page.of(evil).states.values()) == [host.state for host in evil.hosts]
+    unread = variables(evidence={})
+    unread["ansible_facts"]["gpu_inventory"]["gpus"] = []
+    report = report_of(a=unread)
+    found = Page.of(report).gpus
+    assert [observed for _uuid, _predicted, observed in found] == [None, None]
+    assert found == bytes_of_gpus(as_json(report)["hosts"])
 
 
 def test_all_three_have_the_same_hosts_gpus_and_models():

@@ -32,6 +32,9 @@ TOLD = {
 }
 
 
+_NO_VALUE = type(None)
+
+
 class Filled:
     """A report in which each value is another one: `told` has the forms of each value, one of which is in a page."""
 
@@ -50,7 +53,7 @@ class Filled:
             value, words = TOLD[field]
             self.told.setdefault(field, []).append([words])
             return value
-        (*arguments,) = (one for one in typing.get_args(kind) if one is not type(None))
+        (*arguments,) = (one for one in typing.get_args(kind) if one is not _NO_VALUE)
         if typing.get_origin(kind) is typing.Union:
             return self._of(arguments[0], field)
         if typing.get_origin(kind) is list:

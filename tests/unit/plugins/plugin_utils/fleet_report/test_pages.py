@@ -148,7 +148,7 @@ def test_bars_have_what_the_data_have():
         for one, following in itertools.pairwise(drawn.segments):
             assert abs(one.start + one.length - following.start) < 0.02
         assert drawn.segments[-1].start + drawn.segments[-1].length <= 100.0
-    drawn = [one for bar in (predicted, observed) for one in bar.segments]
+    drawn = [*predicted.segments, *observed.segments]
     rects = Page.of(report_of(a=variables(sizes=(hosts.A6000,)))).all("rect")
     assert [(one["class"], one["width"]) for one in rects] == [(one.part[0], "%g%%" % one.length) for one in drawn]
     assert [one.get("x", "0%") for one in rects] == ["%g%%" % one.start for one in drawn]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Bytes and durations in words, for messages only; data stays in bytes and seconds. Pure."""
+"""Bytes, durations and numbers of things in words, for messages only; data stays in bytes and seconds. Pure."""
 
 from __future__ import annotations
 
@@ -36,6 +36,16 @@ def mib(size: Optional[float], unknown: str = "unknown") -> str:
         unknown: the words for None.
     """
     return unknown if size is None else "%d MiB" % round(size / MIB)
+
+
+def counted(count: int, word: str) -> str:
+    """Return how many things there are: "1 host", "3 hosts".
+
+    Args:
+        count: how many.
+        word: for one of them.
+    """
+    return "%d %s%s" % (count, word, "" if count == 1 else "s")
 
 
 def duration(value: Any) -> Union[int, str, None]:

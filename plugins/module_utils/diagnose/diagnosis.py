@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from ..common.sizes import counted
 from ..gpu.names import gpu_names, short_name, with_names
 from . import benchmark
 from .answers import answer_findings
@@ -113,7 +114,7 @@ def lines(evidence: HostEvidence, found: list[Finding]) -> list[str]:
         return [_nothing(evidence)]
     counts = {name: sum(one.confidence == name for one in found) for name in CONFIDENCES}
     summary = ", ".join("%d %s" % (count, name) for name, count in counts.items() if count)
-    return told + ["%d %s (%s)." % (len(found), "finding" if len(found) == 1 else "findings", summary)]
+    return told + ["%s (%s)." % (counted(len(found), "finding"), summary)]
 
 
 def _nothing(evidence: HostEvidence) -> str:

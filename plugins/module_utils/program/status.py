@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from ..common import paths
+from ..common.sizes import counted
 from ..gpu.schema import devices_by_uuid
 from ..host import proc
 from ..host.last_check import last_check
@@ -66,13 +67,11 @@ def _cgroups(inventory: dict[str, Any]) -> dict[int, str]:
 def _head(plan: dict[str, Any], places: Places, last: dict[str, Any] | None) -> list[str]:
     models = sum(len(instance["models"]) for instance in plan["instances"])
     lines = [
-        "Plan: Ollama %s, %d %s, %d %s, applied %s"
+        "Plan: Ollama %s, %s, %s, applied %s"
         % (
             plan.get("ollama_version"),
-            len(plan["instances"]),
-            "instance" if len(plan["instances"]) == 1 else "instances",
-            models,
-            "model" if models == 1 else "models",
+            counted(len(plan["instances"]), "instance"),
+            counted(models, "model"),
             _applied(places) or "at an unknown time",
         )
     ]

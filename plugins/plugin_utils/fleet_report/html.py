@@ -12,11 +12,11 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping
 from typing import Any, Optional, Union
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.printable import printable
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import MIB, gib
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import MIB, counted, gib
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report import bars, charts, colours, shapes
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.shapes import (
     Figure,
@@ -221,11 +221,6 @@ def _at(start: float) -> Markup:
 def exact(size: Optional[int]) -> str:
     """Return bytes with their thousands apart: "6 444 044 672 bytes"; the spaces do not break."""
     return "unknown" if size is None else "{:,} bytes".format(size).replace(",", "\u202f")
-
-
-def counted(things: Sized, word: str) -> str:
-    """Return how many things there are: "1 host", "3 hosts"."""
-    return "%d %s%s" % (len(things), word, "" if len(things) == 1 else "s")
 
 
 def known(value: object) -> object:

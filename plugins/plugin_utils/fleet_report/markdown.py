@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import gib
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import counted, gib
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.html import (
-    counted,
     figure,
     known,
     on,
@@ -34,7 +33,7 @@ def markdown_page(report: FleetReport) -> str:
     lines = [
         "# GPU fleet",
         "",
-        "%s: %s. Written %s." % (counted(report.hosts, "host"), _counts(report), report.time),
+        "%s: %s. Written %s." % (counted(len(report.hosts), "host"), _counts(report), report.time),
         "",
     ]
     if not report.complete:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import gib
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import counted, gib
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.model_places import ModelPlace, and_list
 
 
@@ -65,10 +65,10 @@ def gains_text(found: Gains) -> tuple[str, str]:
     if found.loads:
         said.append("it is loaded at all")
     if found.replicas:
-        said.append("+%d %s" % (found.replicas, "replica" if found.replicas == 1 else "replicas"))
+        said.append("+%s" % counted(found.replicas, "replica"))
     if found.layers > 0:
         text = "+%s on GPUs, about %s that the CPU would hold"
-        said.append(text % (_layers(found.layers), gib(found.layer_bytes)))
+        said.append(text % (counted(found.layers, "layer"), gib(found.layer_bytes)))
     if found.context > 0:
         said.append("+%d tokens of context" % found.context)
     if found.bytes > 0:
@@ -79,14 +79,10 @@ def gains_text(found: Gains) -> tuple[str, str]:
     if found.context < 0:
         costs.append("%d tokens of context less" % -found.context)
     if found.layers < 0:
-        costs.append("%s less on GPUs" % _layers(-found.layers))
+        costs.append("%s less on GPUs" % counted(-found.layers, "layer"))
     if found.bytes < 0:
         costs.append("%s of memory more" % gib(-found.bytes))
     if not said and not costs:
         return "gained", "nothing: Ollama would do the same by itself; the plan keeps it so"
     text = ", for ".join([part for part in (", ".join(said), " and ".join(costs)) if part])
     return "gained" if said else "given up", text
-
-
-def _layers(count: int) -> str:
-    return "%d %s" % (count, "layer" if count == 1 else "layers")

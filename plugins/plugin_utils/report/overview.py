@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import gib
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import counted, gib
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.gpu_memory import GpuMemory
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.model_places import and_list
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import (
@@ -94,16 +94,14 @@ def _counted(hosts: Sequence[HostOutcome]) -> str:
     states: dict[str, int] = {}
     for host in hosts:
         states[host.state] = states.get(host.state, 0) + 1
-    return "%d %s, %s" % (
-        len(hosts),
-        "host" if len(hosts) == 1 else "hosts",
+    return "%s, %s" % (
+        counted(len(hosts), "host"),
         ", ".join("%d %s" % (count, state) for state, count in states.items()) or "nothing done",
     )
 
 
 def _host(host: HostOutcome, style: Style, with_gpus: bool) -> list[Line]:
-    tasks = "%d %s" % (host.changed, "task" if host.changed == 1 else "tasks")
-    changed = ", %s changed something" % tasks if host.changed else ", nothing changed"
+    changed = ", %s changed something" % counted(host.changed, "task") if host.changed else ", nothing changed"
     changed = "" if host.state in _READ_ONLY else changed
     name = cut(host.name, _LONGEST_HOST)
     spans = line(Span(name, "title"), ": ", Span(host.state, _ROLES.get(host.state, "note")), changed)

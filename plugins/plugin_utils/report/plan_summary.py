@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import gib
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import counted, gib
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.downtimes import AT_A_SWITCH
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.markdown import cell, code, escaped
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.plan_record import (
@@ -41,7 +41,7 @@ def plan_summary(records: Iterable[Mapping[str, Any]]) -> str:
     changing = [one for one in hosts if one["state"] == DIFFERS]
     same = [one["host"] for one in hosts if one["state"] == SAME]
     parts = [
-        ["## Plan for Ollama on %s" % _counted(hosts, "host"), "", _overview(hosts), ""],
+        ["## Plan for Ollama on %s" % counted(len(hosts), "host"), "", _overview(hosts), ""],
         _table(changing) if changing else [],
         *map(_stuck, [one for one in hosts if one["state"] in (REFUSED, UNPLANNED)]),
         ["**Nothing changes on** %s." % _names(same), ""] if same else [],
@@ -167,10 +167,6 @@ def _names(names: Sequence[str]) -> str:
     shown = ", ".join(code(_cut(name)) for name in names[:_MOST_NAMES])
     left = len(names) - _MOST_NAMES
     return "%s and %d more" % (shown, left) if left > 0 else shown
-
-
-def _counted(things: Sequence[Any], word: str) -> str:
-    return "%d %s%s" % (len(things), word, "" if len(things) == 1 else "s")
 
 
 def _bounded(parts: Sequence[list[str]]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import counted
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.changes_lines import Difference, changes_lines
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.evidence_table import evidence_table
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.gpu_memory import gpu_labels, gpu_memory
@@ -118,11 +119,11 @@ def _switch(options: dict[str, Any], style: Style, host: str) -> Shown:
     verb = "Would switch" if options.get("check_mode") else "Switching"
     title = line(Span("%s %s on %s: " % (verb, switch.get("title"), host), "title"))
     why = switch.get("why") or []
-    counted = [line(*title, "%d %s" % (len(why), "change" if len(why) == 1 else "changes"))]
+    summary = [line(*title, counted(len(why), "change"))]
     # The list of changes has said it, in check mode a moment ago.
-    short = [] if options.get("check_mode") else counted
+    short = [] if options.get("check_mode") else summary
     if not style.details:
-        return Shown(counted, short)
+        return Shown(summary, short)
     lines = [title]
     for text in why:
         lines += sentence(style, text, first="  ", rest="    ")

@@ -60,3 +60,8 @@ def test_a_duration_as_the_api_takes_it(value, length):
 )
 def test_no_time_at_all(length, zero):
     assert sizes.is_zero(length) is zero
+
+
+@pytest.mark.parametrize("count, said", [(0, "0 hosts"), (1, "1 host"), (3, "3 hosts")])
+def test_things_are_counted_in_words(count, said):
+    assert sizes.counted(count, "host") == said

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.support import CHECKOUT, environment, run, tool, why_no_hosts
+from tests.integration import needed
+from tests.integration.support import CHECKOUT, environment, run, tool
 from tests.rig.ollama import build_archive
 
 
@@ -35,10 +36,8 @@ def collections(archive, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def podman_hosts():
-    """Skip, with the reason, if the hosts of the rig cannot run here."""
-    reason = why_no_hosts()
-    if reason:
-        pytest.skip(reason)
+    """Skip, with the reason, if the hosts of the rig cannot run here; fail in CI."""
+    needed.podman_hosts()
 
 
 @pytest.fixture(scope="session")

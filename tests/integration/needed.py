@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from typing import NoReturn
 
 import pytest
@@ -31,3 +32,15 @@ def program(name: str, packages: dict[str, str]) -> str:
     found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", *directories]))
     assert found, name
     return found
+
+
+def podman_hosts() -> None:
+    """Return where the hosts of the rig can run on this machine."""
+    if not shutil.which("podman", path=os.environ.get("PATH", os.defpath) + os.pathsep + "/usr/sbin"):
+        not_run("podman is missing: it is not installed (make test installs it where it may)")
+    if os.geteuid() != 0 and _fails("sudo", "-n", "true"):
+        not_run("podman hosts with systemd need root, and sudo asks for a password here")
+
+
+def _fails(*command: str) -> bool:
+    return bool(subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode)

@@ -129,20 +129,6 @@ def copy_checkout(target, keep=lambda name: True):
         shutil.copy2(str(CHECKOUT / name), str(place), follow_symlinks=False)
 
 
-def why_no_hosts():
-    """Why podman hosts cannot run on this machine, in one sentence; None where they can."""
-    if not shutil.which("podman", path=os.environ.get("PATH", os.defpath) + os.pathsep + "/usr/sbin"):
-        return "podman is not installed (make test installs it where it may)"
-    if (
-        os.geteuid() != 0
-        and subprocess.run(
-            ["sudo", "-n", "true"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
-        ).returncode
-    ):
-        return "podman hosts with systemd need root, and sudo asks for a password here"
-    return None
-
-
 def molecule(name, collections, scratch, **variables):
     """Run 'molecule test' for one scenario on the installed collection, with the files of Molecule below scratch."""
     from tests.rig.hosts.ansible import collections as rig_collections

@@ -8,7 +8,7 @@ import contextlib
 
 import pytest
 
-from tests.integration import gateway_front, grafana, prometheus, test_endpoints_clients
+from tests.integration import gateway_front, grafana, needed, prometheus, test_endpoints_clients
 from tests.integration.needed import not_run, setup
 
 FETCH = "the Debian package %s could not be fetched"
@@ -39,7 +39,14 @@ def haproxy(tmp_path):
         pass
 
 
+def hosts(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        needed.podman_hosts()
+
+
 NEEDED = {
+    "podman is missing": hosts,
     "nginx is missing: " + FETCH % "nginx": lambda tmp_path: test_endpoints_clients.nginx_program(),
     "promtool is missing: " + FETCH % "prometheus": lambda tmp_path: prometheus.program("promtool"),
     "haproxy is missing": haproxy,

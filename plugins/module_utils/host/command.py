@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The programs of a host that are asked: systemctl and journalctl."""
+"""The programs of a host that are asked, such as systemctl and journalctl."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ def ask(command: Sequence[str], timeout: float) -> Tuple[int, str, str]:
 
     Raises:
         OSError: the program is not there.
-        subprocess.TimeoutExpired: it took longer than `timeout` seconds.
+        TimeoutError, which is an OSError: it took longer than `timeout` seconds.
     """
-    answer = subprocess.run(  # pylint: disable=ansible-bad-function
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=dict(os.environ, LC_ALL="C"),
-        timeout=timeout,
-        check=False,
-    )
+    try:
+        answer = subprocess.run(  # pylint: disable=ansible-bad-function
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(os.environ, LC_ALL="C"),
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as expired:
+        raise TimeoutError("it does not end within %g seconds" % timeout) from expired
     return answer.returncode, answer.stdout.decode("utf-8", "replace"), answer.stderr.decode("utf-8", "replace")

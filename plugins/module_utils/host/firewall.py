@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from ..common import firewall_rules, paths
@@ -120,7 +119,7 @@ def _listed() -> Tuple[Optional[str], Optional[str]]:
     """(the table of the collection in the kernel, why it is not known); both are None where there is no such table."""
     try:
         status, text, complaint = ask([paths.NFT, *_LIST], timeout=_SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except OSError as error:
         return None, "%s: %s" % (paths.NFT, error)
     if status == 0:
         return text, None

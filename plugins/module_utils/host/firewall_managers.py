@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import time
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
@@ -20,7 +19,9 @@ from ..common.regular import read_regular
 from . import firewalld_zones, systemd
 from .command import ask
 
-_SECONDS = 120
+#: How long a question may take, and how long a change: firewalld gets all rules of a zone at once, and loads them one by
+#: one. A firewalld that hangs is asked once in a run of host_info.
+_ASK_SECONDS, _MEND_SECONDS = 30, 120
 _UFW = "/usr/sbin/ufw"
 _FIREWALL_CMD = "/usr/bin/firewall-cmd"
 _FIREWALL_OFFLINE = "/usr/bin/firewall-offline-cmd"
@@ -167,10 +168,10 @@ def _text(root: str, path: str) -> str:
         return ""
 
 
-def _answer(command: Sequence[str]) -> str:
+def _answer(command: Sequence[str], seconds: float = _ASK_SECONDS) -> str:
     try:
-        status, text, complaint = ask(command, timeout=_SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        status, text, complaint = ask(command, timeout=seconds)
+    except OSError as error:
         raise ManagerError("%s fails: %s" % (" ".join(command), error)) from error
     if status:
         raise ManagerError("%s fails: %s" % (" ".join(command), _one_line(complaint or text)))
@@ -193,7 +194,7 @@ def mend(found: Iterable[Difference]) -> List[str]:
     complaints = []
     for command in commands(found):
         try:
-            _answer(command)
+            _answer(command, _MEND_SECONDS)
         except ManagerError as error:
             complaints.append(str(error))
     return complaints

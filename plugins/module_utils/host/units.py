@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 
 from .command import ask
@@ -73,7 +72,7 @@ def _systemctl(verb: Sequence[str], units: Sequence[str], timeout: float, unknow
         return
     try:
         status, _text, complaints = ask(["systemctl", "--no-ask-password", *verb, *units], timeout=timeout)
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except OSError as error:
         raise UnitError("systemctl %s %s: %s" % (verb[0], " ".join(units), error))
     lines = [line for line in complaints.splitlines() if line.strip()]
     if status == 0 or (unknown_is_fine and lines and all(_is_unknown(line) for line in lines)):

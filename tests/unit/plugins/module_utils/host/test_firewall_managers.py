@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.openings import Difference, Opening, Place
@@ -184,10 +182,13 @@ def test_files_of_zones_say_what_a_firewalld_that_does_not_run_has(tmp_path, mon
 
 @pytest.mark.parametrize("rules", [OURS_IN_FILE, ""])
 @pytest.mark.parametrize(
-    "answer", [(252, "", "FirewallD is not\nrunning\n"), FileNotFoundError("no"), subprocess.TimeoutExpired("x", 1)]
+    "answer", [(252, "", "FirewallD is not\nrunning\n"), FileNotFoundError("no"), TimeoutError("late")]
 )
 def test_of_a_firewalld_that_does_not_answer_its_files_are_known(tmp_path, monkeypatch, answer, rules):
+    asked = []
+
     def ask(command, timeout):
+        asked.append(timeout)
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -196,6 +197,7 @@ def test_of_a_firewalld_that_does_not_answer_its_files_are_known(tmp_path, monke
     zone_files(ufw(tmp_path), rules)
     (of_ufw, *others), problem = firewall_managers.places(RUNNING, str(tmp_path))
     assert problem.startswith("/usr/bin/firewall-cmd --list-all-zones fails: ") and of_ufw.own
+    assert asked == [30]  # every run waits that long for one that hangs
     assert [(place.zone, place.opens, place.own, place.kept) for place in others] == [("lan", (), (), IN_FILES)] * bool(
         rules
     )
@@ -253,6 +255,7 @@ def test_what_is_missing_is_opened_before_anything_is_closed_and_the_rest_goes_o
 
     def ask(command, timeout):
         asked.append(command)
+        assert timeout == 120
         return len(asked) % 2, "", "ERROR: problem\nrunning\n"
 
     monkeypatch.setattr(firewall_managers, "ask", ask)

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import kernel_log
 
@@ -27,7 +25,7 @@ def test_what_journalctl_answers(monkeypatch, answer, lines):
 
 def test_without_an_answer_it_is_unknown(monkeypatch):
     def slow(command, timeout):
-        raise subprocess.TimeoutExpired(command, timeout)
+        raise TimeoutError
 
     monkeypatch.setattr(kernel_log, "ask", slow)
     assert kernel_log.kernel_lines() is None

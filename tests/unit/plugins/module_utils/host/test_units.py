@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import units
 
@@ -74,7 +72,7 @@ def test_what_does_not_exist_does_not_run(told, answer):
         ((1, "", "Access denied\n"), "systemctl stop a.service ends with status 1: Access denied"),
         ((4, "", ""), "it does not say why"),
         (FileNotFoundError("systemctl"), "systemctl stop a.service: systemctl"),
-        (subprocess.TimeoutExpired("systemctl", 150), "150 seconds"),
+        (TimeoutError("it does not end within 150 seconds"), "it does not end within 150 seconds"),
     ],
 )
 def test_what_fails_is_said(told, answer, words):

@@ -19,8 +19,8 @@ from ..common.regular import read_regular
 from . import firewalld_zones, systemd
 from .command import ask
 
-#: How long a question may take, and how long a change: firewalld gets all rules of a zone at once, and loads them one by
-#: one. A firewalld that hangs is asked once in a run of host_info.
+#: How long a question may take, and how long a change: firewalld gets all rules of a zone at once, and loads them one
+#: by one. A firewalld that hangs is asked once in a run of host_info.
 _ASK_SECONDS, _MEND_SECONDS = 30, 120
 _UFW = "/usr/sbin/ufw"
 _FIREWALL_CMD = "/usr/bin/firewall-cmd"

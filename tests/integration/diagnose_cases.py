@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 from dataclasses import dataclass
@@ -64,6 +65,8 @@ GROUPS = {
         ("mv /root/libnvidia-ml.so.1 $(cat /root/where)",),
         ("driver_library_missing",),
     ),
+    # The diagnosis gives the driver 30 seconds. Without watching the GPUs, it waits once.
+    "hangs": dataclasses.replace(gpus("driver_hangs", delay__nvmlInit=60000), option="--seconds 0"),
     "not listed": gpus("gpu_not_listed", gpus=1),
     "lost": gpus("gpu_lost", gpu1__fault=15),
     "release": gpus("gpu_not_built_for driver_too_old", gpu0__compute_capability="3.7", driver__version="535.183.01"),
@@ -164,6 +167,20 @@ GROUPS = {
             "foreign_tenant",
         ),
     ),
+    # The double is a script, which the kernel does not name as the program of a process. Here a copy of its
+    # interpreter has the name of Ollama, and is replaced as an update does it.
+    "replaced": Group(
+        (
+            "mkdir -p /opt/copy; cp $(readlink -f /usr/bin/python3) /opt/copy/ollama",
+            "mkdir -p $(dirname %s); printf '[Service]\\nExecStart=\\nExecStart=/opt/copy/ollama "
+            "/usr/local/bin/ollama serve\\n' > %s" % (DROP_IN, DROP_IN),
+            RESTART,
+            "wait-for-server",
+            "cp /opt/copy/ollama /opt/copy/new; mv /opt/copy/new /opt/copy/ollama",
+        ),
+        ("rm " + DROP_IN, RESTART, "rm -r /opt/copy"),
+        ("program_replaced",),
+    ),
     "fails": Group(
         ("mkdir -p $(dirname %s); printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' > %s" % (DROP_IN, DROP_IN),)
         + (RESTART, "sleep 1"),
@@ -189,6 +206,12 @@ GROUPS = {
         ("""ask '{"model": "tiny", "keep_alive": 0}'""", GPU + "lie off"),
         ("model_on_cpu",),
     ),
+    # Between 23 and 47 GiB of GPUs give 32768 tokens, which the model takes.
+    "context of the tier": Group(
+        (GPU + "set gpus 1 gpu0.memory.total %d" % (24 * 1024**3), RESTART, """ask '{"model": "llama3.1:8b"}'"""),
+        (KEPT_STATE, RESTART),
+        ("context_of_the_tier",),
+    ),
     "all on one": drop_in(
         "unbalanced_split",
         "Environment=OLLAMA_SCHED_SPREAD=1",
@@ -208,6 +231,12 @@ GROUPS.update(
         "no number": lie("not_a_number", "answer_no_number"),
         "one token": lie("one_word", "answer_one_token"),
         "unprintable": lie("unprintable", "answer_unprintable"),
+        "no vector": Group(
+            (GPU + "lie not_a_number", """API=embed ask '{"model": "vectors", "input": "x"}'"""),
+            ("""ask '{"model": "vectors", "keep_alive": 0}'""", GPU + "lie off"),
+            ("vector_wrong",),
+            "--answers",
+        ),
         "replicas": Group(
             (
                 "systemd-run --unit other -E OLLAMA_HOST=127.0.0.1:11999 -E OLLAMA_NOPRUNE=1 -E HOME=/root "

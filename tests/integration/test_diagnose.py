@@ -34,8 +34,8 @@ wait-for-server() { for n in $(seq 100); do ask-get /api/version && return; slee
 ask-get() { python3 -c 'import sys, urllib.request
 urllib.request.urlopen("http://127.0.0.1:" + sys.argv[2] + sys.argv[1]).read()' "$1" "${PORT:-11434}" 2>/dev/null; }
 ask() { wait-for-server; python3 -c 'import sys, urllib.request
-url = "http://127.0.0.1:" + sys.argv[2] + "/api/generate"
-urllib.request.urlopen(url, sys.argv[1].encode()).read()' "$1" "${PORT:-11434}"; }
+url = "http://127.0.0.1:%s/api/%s" % (sys.argv[2], sys.argv[3])
+urllib.request.urlopen(url, sys.argv[1].encode()).read()' "$1" "${PORT:-11434}" "${API:-generate}"; }
 """
 
 
@@ -47,7 +47,7 @@ def _site(podman_hosts, collections, tmp_path_factory):
         fleet.serve(SET, say=lambda text: None)
         site.inventory({HOST: {}})
         on(HOST, "sh", "-c", "cat > /opt/state.py", stdin=open(state.__file__, "rb").read())
-        for model in ("tiny", "llama3.1:8b"):
+        for model in ("tiny", "vectors", "llama3.1:8b"):
             seed.seed(fleet.container_name(SET, HOST), model, STORE, owner="ollama")
         on(HOST, "chown", "-R", "ollama:ollama", "/usr/share/ollama")
         put_release(site)
@@ -127,3 +127,19 @@ def test_the_playbook_finds_it_too(site):
     finally:
         shell(KEPT_STATE)
     assert "pcie_narrow (likely)" in outcome.text and "1 finding (1 likely)" in outcome.text
+
+
+def test_the_playbook_asks_the_models_on_request(site):
+    """A model that answers garbage is found only so, as a question uses the GPUs; and the time is given on."""
+    shell("python3 /opt/state.py lie not_a_number", """ask '{"model": "tiny"}'""")
+    try:
+        silent, asking = (
+            site.play("diagnose", *more) for more in ((), ("-e", "ollama_multigpu_diagnose_answers=true"))
+        )
+        refused = site.play("diagnose", "-e", "ollama_multigpu_diagnose_seconds=601", expect=2)
+    finally:
+        shell("""ask '{"model": "tiny", "keep_alive": 0}'""", "python3 /opt/state.py lie off")
+    assert "answer_no_number" not in silent.text and "log-probabilities" not in silent.text
+    assert "answer_no_number (certain)" in asking.text and "This can explain: the answers are garbage." in asking.text
+    assert asking.counts[HOST]["changed"] == 0
+    assert "seconds is 601: give a number from 0 to 600." in refused.text

@@ -46,7 +46,7 @@ _DRIVER: dict[str, Kind] = {
     ),
     "driver_not_loaded": Kind("The kernel module of the NVIDIA driver is not loaded", (CPU, UPDATE), RIG),
     "driver_library_missing": Kind("The driver's library libnvidia-ml.so.1 is not installed", (CPU, UPDATE), RIG),
-    "driver_hangs": Kind("The driver does not answer", (CPU, SLOW, ENDS)),
+    "driver_hangs": Kind("The driver does not answer", (CPU, SLOW, ENDS), RIG),
     "driver_refuses": Kind("The driver answers with an error", (CPU,), RIG),
     "gpu_not_listed": Kind(
         "A GPU is on the PCI bus, but the driver does not list it",
@@ -195,7 +195,7 @@ _INSTALLED: dict[str, Kind] = {
     ),
     "cuda_library_missing": Kind("The installed Ollama has no CUDA libraries", (CPU, UPDATE), RIG),
     "program_replaced": Kind(
-        "A server still runs a program file that was replaced", (UPDATE,), remedy="Run systemctl restart SERVICE."
+        "A server still runs a program file that was replaced", (UPDATE,), RIG, remedy="Run systemctl restart SERVICE."
     ),
     "service_failed": Kind(
         "A service has failed or was stopped",
@@ -231,7 +231,7 @@ _PLACED: dict[str, Kind] = {
     "main_gpu_given": Kind("The option main_gpu keeps a model on one GPU", (ONE_GPU,), RIG),
     "unbalanced_split": Kind("Equal GPUs hold very different shares of a model", (ONE_GPU, SLOW), RIG),
     "context_of_the_tier": Kind(
-        "A model has the default context length, which grows with the memory of all GPUs", (CPU, SLOW, UPDATE)
+        "A model has the default context length, which grows with the memory of all GPUs", (CPU, SLOW, UPDATE), RIG
     ),
     "not_as_planned": Kind(
         "An instance differs from its plan",
@@ -255,7 +255,7 @@ _ANSWERS: dict[str, Kind] = {
     "answer_one_token": Kind("A model repeats one token", (GARBAGE,), RIG),
     "answer_unprintable": Kind("A model answers with characters that cannot be printed", (GARBAGE,), RIG),
     "replicas_disagree": Kind("Replicas of one model begin their answers differently", (GARBAGE,), RIG),
-    "vector_wrong": Kind("An embedding model returns no vector, or one of the wrong length", (GARBAGE,)),
+    "vector_wrong": Kind("An embedding model returns no vector, or one of the wrong length", (GARBAGE,), RIG),
 }
 #: Kinds by what they are about, as the guide groups them.
 GROUPS: dict[str, dict[str, Kind]] = {

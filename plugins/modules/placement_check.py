@@ -138,7 +138,7 @@ diagnosis:
         - One of V(one_gpu_carries_all), V(layers_on_cpu), V(cpu_only), V(far_from_predicted), V(foreign_process),
           V(not_loaded), V(engine_died), V(gpu_not_seen), V(answer_no_number), V(answer_one_token),
           V(answer_unprintable), V(vector_wrong), V(replicas_disagree), V(unplanned_model), V(unplanned_process),
-          V(open_to_others) and V(unproven).
+          V(open_to_others), V(closed_to_clients) and V(unproven).
       type: str
     evidence:
       description: What was observed.

@@ -6,6 +6,7 @@ its own rules alone. Nothing that these do, or fail to do, opens what the role c
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
@@ -156,9 +157,22 @@ def _spoiled(site, manager):
     """What somebody takes away is a change, and comes back."""
     served(manager.spoil % address_of("friend"))
     assert not connects("friend")
+    _misses(site, manager)
     assert changed(site, "--check") == 1 and not connects("friend")
     assert changed(site) == 1 and connects("friend")
     assert changed(site) == 0
+
+
+def _misses(site, manager):
+    """For ufw it is a finding, also of the check in its sandbox, which reads its files. firewalld is not judged."""
+    is_judged = manager is MANAGERS["ufw"]
+    outcome = site.play("verify", expect=2 if is_judged else 0)
+    found = "closed_to_clients: no rule of ufw lets %s connect to port 11434, although" % address_of("friend")
+    assert (found in outcome.text) is is_judged, outcome.output
+    served("systemctl start ollama-check.service || true")
+    kept = json.loads(served("cat /var/lib/ollama-multigpu/verdict.json"))
+    kinds = {one["finding"] for one in kept["diagnosis"]}
+    assert (kept["verdict"], kinds) == (("fail", {"closed_to_clients"}) if is_judged else ("pass", set()))
 
 
 def _lists(site, manager):

@@ -92,7 +92,9 @@ def _switch(switch: Switch, servers: dict[str, Any]) -> dict[str, Any]:
 
 def _changes_what_is_verified(change: Change) -> bool:
     """Whether evidence of before this change says nothing of the host after it: another release, other processes, other
-    models. The rest (a mode, a directory, what is pruned at the end) leaves what runs as it is."""
+    models, other clients. The rest (a mode, a directory, what is pruned at the end) leaves what runs as it is."""
+    if change.object == "firewall":
+        return change.kind in ("load", "open")
     return change.object in ("release", "model") and change.kind != "prune" or change.kind in ("start", "restart")
 
 

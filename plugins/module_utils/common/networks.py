@@ -48,6 +48,17 @@ def of_version(values: Iterable[str], version: int) -> Tuple[str, ...]:
     return tuple(value for value in values if ipaddress.ip_network(value).version == version)
 
 
+def outside(values: Iterable[str], others: Iterable[str]) -> Tuple[str, ...]:
+    """Return those networks that are not whole in others, in their order. Two halves hold a whole one.
+
+    Args:
+        values: networks.
+        others: networks, in any form.
+    """
+    around = canonical(others)
+    return tuple(value for value in values if canonical([*around, value]) != around)
+
+
 def hold_everybody(values: Iterable[str]) -> bool:
     """Return whether networks together hold all addresses of IPv4 or of IPv6, also as halves."""
     return any(ipaddress.ip_network(value).prefixlen == 0 for value in canonical(values))

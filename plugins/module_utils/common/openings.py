@@ -29,6 +29,11 @@ class Opening:
     def __str__(self) -> str:
         return "%s to port %s" % (self.network, self.ports)
 
+    def has(self, port: int) -> bool:
+        """Return whether a port is one of its ports."""
+        first, _dash, last = self.ports.partition("-")
+        return int(first) <= port <= int(last or first)
+
 
 @dataclass(frozen=True)
 class Place:
@@ -120,6 +125,22 @@ def warnings(places: Iterable[Place], allowed: Sequence[str], ports: Sequence[in
                 % (place.manager, ", ".join(refused))
             )
     return found
+
+
+def shut_out(opened: Iterable[Opening], allowed: Sequence[str], ports: Sequence[int]) -> List[Opening]:
+    """Return which ports are closed to some hosts of which networks.
+
+    Args:
+        opened: who may connect to what, whoever has opened it. Several networks together may hold a listed one.
+        allowed: networks whose hosts should be able to connect, as networks.canonical writes them.
+        ports: to which.
+    """
+    known = tuple(opened)
+    closed: Dict[str, List[int]] = {}
+    for port in ports:
+        for network in networks.outside(allowed, (one.network for one in known if one.has(port))):
+            closed.setdefault(network, []).append(port)
+    return [Opening(network, span) for network in allowed for span in port_ranges(closed.get(network, ()))]
 
 
 def port_ranges(ports: Iterable[int]) -> List[str]:

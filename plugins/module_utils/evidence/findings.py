@@ -5,8 +5,8 @@
 The kinds of findings are part of the result of placement_check: one_gpu_carries_all, layers_on_cpu, cpu_only,
 far_from_predicted, foreign_process, not_loaded, engine_died, gpu_not_seen and unproven; of what a model answers
 answer_no_number, answer_one_token, answer_unprintable, vector_wrong and replicas_disagree (answers.py); of an instance
-as a whole unplanned_model and unplanned_process (instance_checks.py) and open_to_others (guarded.py). A switch has one
-more: slower (slowdown.py).
+as a whole unplanned_model and unplanned_process (instance_checks.py), open_to_others and closed_to_clients
+(guarded.py). A switch has one more: slower (slowdown.py).
 """
 
 from __future__ import annotations

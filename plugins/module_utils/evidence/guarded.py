@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Whether the rules of who may connect to an instance are in force. Pure."""
+"""Whether the rules of who may connect to an instance are in force, and whether ufw has rules for the clients. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from .shapes import Check, Finding, Rules
 
 #: The finding of an instance that the rules of the host do not guard as its file says.
 OPEN = "open_to_others"
+#: The finding of an instance for whose listed clients ufw has no rule.
+CLOSED = "closed_to_clients"
 _RULES = "the rules of %s" % paths.FIREWALL_RULES
+_OPENED = "open in ufw"
 _LOAD = (
     "Load them with systemctl reload-or-restart %s, or run the role again. If they go again, look for what empties all "
     "tables, such as nft flush ruleset or nft -f /etc/nftables.conf." % paths.FIREWALL_UNIT
@@ -23,7 +26,8 @@ _WRITE = (
 
 
 def check(instance: dict[str, Any], rules: Rules) -> list[Check]:
-    """Return the check of an instance that listens on a network of a host with rules; [] for others.
+    """Return the checks of an instance that listens on a network of a host with rules; [] for others. Whether ufw lets
+    the clients through is one of them only where that is known.
 
     Args:
         instance: of the plan.
@@ -31,19 +35,54 @@ def check(instance: dict[str, Any], rules: Rules) -> list[Check]:
     """
     if not _concerns(instance, rules):
         return []
-    return [Check("who_may_connect", _is_guarded(instance, rules), _RULES, _words(instance, rules))]
+    checks = [Check("who_may_connect", _is_guarded(instance, rules), _RULES, _words(instance, rules))]
+    if rules.closed is None:
+        return checks
+    closed = _closed(instance, rules)
+    told = "closed to %s" % ", ".join(closed) if closed else _OPENED
+    return checks + [Check("clients_let_through", not closed, _OPENED, told)]
 
 
 def explain(instance: dict[str, Any], rules: Rules, serves: bool) -> list[Finding]:
-    """Return the finding of an instance that is open to others, or of which it is not known; [] if it is guarded.
+    """Return the findings of an instance that is open to others, or of which it is not known, and of one for whose
+    clients ufw has no rule; [] if neither is so.
 
     Args:
         instance: of the plan.
         rules: of the host.
         serves: whether its server can be reached.
     """
+    if not _concerns(instance, rules):
+        return []
+    return _open_to_others(instance, rules, serves) + _closed_to_clients(instance, rules)
+
+
+def _closed_to_clients(instance: dict[str, Any], rules: Rules) -> list[Finding]:
+    closed = _closed(instance, rules)
+    if not closed:
+        return []
+    port = instance.get("port")
+    evidence = "no rule of ufw lets %s connect to port %s, although ollama_multigpu_allow_from lists %s" % (
+        ", ".join(closed),
+        port,
+        "it" if len(closed) == 1 else "them",
+    )
+    remedy = (
+        "Run the role again, which opens the port in ufw. Or open it yourself: ufw allow proto tcp from %s to any port "
+        "%s." % (closed[0], port)
+    )
+    return [Finding(CLOSED, evidence, remedy, instance=instance["name"], model="")]
+
+
+def _closed(instance: dict[str, Any], rules: Rules) -> list[str]:
+    """The networks whose hosts do not get through to an instance."""
+    port = instance.get("port")
+    return [one.network for one in rules.closed or () if isinstance(port, int) and one.has(port)]
+
+
+def _open_to_others(instance: dict[str, Any], rules: Rules, serves: bool) -> list[Finding]:
     passed = _is_guarded(instance, rules)
-    if passed or not _concerns(instance, rules):
+    if passed:
         return []
     words = _words(instance, rules)
     if passed is None:

@@ -12,6 +12,7 @@ import dataclasses
 from typing import Any
 
 from ..common.names import key_of
+from ..common.openings import Opening
 
 # -- observed on the host ----------------------------------------------------------------------------------------------
 
@@ -191,7 +192,8 @@ class Rules:
     `wanted` is the digest of those in the file, None where it has none, and `fault` what is wrong with that file; both
     are None on a host without rules. `loaded` is the digest of those in force, "" where these are not as the collection
     writes them, None where there are none; `ports` are the ports that they guard. `problem` is why it is not known what
-    is in force.
+    is in force. `closed` are the clients of the rules in the file that ufw keeps out, None where it is not in force or
+    that is not known.
     """
 
     wanted: str | None = None
@@ -199,6 +201,7 @@ class Rules:
     loaded: str | None = None
     ports: tuple[int, ...] = ()
     problem: str | None = None
+    closed: tuple[Opening, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

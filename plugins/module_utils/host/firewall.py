@@ -7,10 +7,10 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
-from ..common import firewall_rules, paths
-from ..common.openings import place_data
+from ..common import firewall_rules, networks, paths
+from ..common.openings import Opening, place_data
 from ..common.regular import read_regular
-from . import firewall_managers, systemd
+from . import firewall_managers, systemd, ufw
 from .command import ask
 from .json_file import write_text
 from .ownership import FilesError
@@ -51,21 +51,24 @@ def state(units: Mapping[str, Mapping[str, str]], root: str = "/", allowed: Sequ
 
 
 def rules(units: Mapping[str, Mapping[str, str]], root: str = "/") -> Dict[str, Any]:
-    """Return {wanted, fault, loaded, ports, problem} of the collection's rules.
+    """Return {wanted, fault, loaded, ports, problem, closed} of the collection's rules.
 
     `wanted` is the digest of those in the file, None where it has none; `fault` what is wrong with the file although
     rules are wanted: there is one, or a unit loads it. `loaded` is the digest of those in the kernel, "" where these
     are not as the collection writes them, None where there are none; `ports` are the ports that they guard. `problem`
-    is why it is not known what is loaded. The kernel is asked only where rules are wanted.
+    is why it is not known what is loaded. The kernel is asked only where rules are wanted. `closed` are the clients of
+    the rules in the file that ufw keeps out, None where it is not in force, or where that is not known.
 
     Args:
         units: of `systemd.show`, of the instances and of paths.FIREWALL_UNIT.
         root: / except in tests.
     """
     found: Dict[str, Any] = {"wanted": None, "fault": None, "loaded": None, "ports": (), "problem": None}
+    found["closed"] = None
     try:
         written = firewall_rules.read(_text(root, paths.FIREWALL_RULES))
         found["wanted"], found["fault"] = (written.digest, None) if written else (None, _NOT_WRITTEN)
+        found["closed"] = _closed(written, root) if written else None
     except FileNotFoundError:
         if not _load_rules(units):
             return found
@@ -75,6 +78,13 @@ def rules(units: Mapping[str, Mapping[str, str]], root: str = "/") -> Dict[str, 
     listed, found["problem"] = _listed()
     loaded = firewall_rules.read(listed or "")
     return dict(found, loaded=_digest(listed), ports=loaded.ports if loaded else ())
+
+
+def _closed(written: firewall_rules.Firewall, root: str) -> Optional[Tuple[Opening, ...]]:
+    try:
+        return ufw.kept_out(networks.canonical(written.allowed), written.ports, root)
+    except OSError:
+        return None  # not every user may read the files of ufw
 
 
 def ready_file() -> bool:

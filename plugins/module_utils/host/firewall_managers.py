@@ -99,7 +99,7 @@ def _ufw(root: str) -> List[Place]:
     """ufw's own files say what it has, also where it is not in force. A package that was removed leaves them."""
     if not os.access(paths.below(root, _UFW), os.X_OK):
         return []
-    settings = _settings_of_ufw(root)
+    settings = settings_of_ufw(root)
     active, wants_ipv6 = settings.get("ENABLED") == "yes", settings.get("IPV6") == "yes"
     kernel_has_ipv6 = os.path.exists(paths.below(root, _KERNEL_IPV6))
     own, held = _rules_of_ufw(_text(root, _RULES_4))
@@ -114,7 +114,8 @@ def _ufw(root: str) -> List[Place]:
     return [place] if active or own or own_6 else []
 
 
-def _settings_of_ufw(root: str) -> Dict[str, str]:
+def settings_of_ufw(root: str = "/") -> Dict[str, str]:
+    """Return the settings of ufw by their names in upper case, with values in lower case; {} where it has no files."""
     found = [one for path in _SETTINGS for one in _SETTING.findall(_text(root, path))]
     return {name.upper(): value.strip().strip("\"'").lower() for name, value in found}
 

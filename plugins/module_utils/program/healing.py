@@ -34,7 +34,7 @@ RELOADED, RESTARTED = "reloaded", "restarted"
 _TRIED = ((RELOADED, "its models were loaded again at %s"), (RESTARTED, "it was restarted at %s"))
 #: Findings that neither a load nor a restart can mend, such as a GPU that is gone. Missing firewall rules are loaded
 #: before these steps.
-_NOT_HEALED = {"gpu_not_seen", "foreign_process", "unplanned_model", "unproven", guarded.OPEN}
+_NOT_HEALED = {"gpu_not_seen", "foreign_process", "unplanned_model", "unproven", guarded.OPEN, guarded.CLOSED}
 
 
 def heal(places: Places, plan: dict[str, Any], seen: Seen) -> tuple[Seen, list[Line]]:

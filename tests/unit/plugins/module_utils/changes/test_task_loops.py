@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes import task_loops
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.schema import Change, Changes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 
 from tests.unit.plugins.module_utils.changes.builders import applied_host, host, model, plan, server, serving
@@ -79,6 +82,14 @@ def test_verification_is_pending_only_for_what_changes_what_runs():
     assert missing["work"]["pending"] and {change["object"] for change in missing["changes"]} == {"model", "store"}
     stopped = {"gpu0": dict(serving(wanted)["gpu0"], unit=None)}
     assert asked(host=applied_host(wanted), plan=wanted, servers=stopped)["work"]["pending"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "pending"), [("load", True), ("open", True), ("write", False), ("close", False), ("narrow", False)]
+)
+def test_clients_that_will_be_let_through_are_verified_only_then(kind, pending):
+    changes = Changes(changes=(Change(kind, "firewall", "ufw", "It has no opening."),))
+    assert task_loops.work(changes, plan(model()), {})["pending"] is pending
 
 
 def test_a_draft_model_that_is_named_goes_along():

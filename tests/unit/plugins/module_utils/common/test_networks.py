@@ -50,6 +50,19 @@ def test_networks_of_one_version():
 
 
 @pytest.mark.parametrize(
+    ("others", "outside"),
+    [
+        ([], ("192.0.2.0/24", "::1")),
+        (["0.0.0.0/0"], ("::1",)),
+        (["::/0", "192.0.2.0/25"], ("192.0.2.0/24",)),
+        (["192.0.2.128/25", "192.0.2.0/25", "::1"], ()),
+    ],
+)
+def test_networks_that_others_do_not_hold(others, outside):
+    assert networks.outside(("192.0.2.0/24", "::1"), others) == outside
+
+
+@pytest.mark.parametrize(
     ("values", "everybody"),
     [
         ([], False),

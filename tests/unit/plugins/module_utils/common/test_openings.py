@@ -99,3 +99,19 @@ def test_of_rules_of_others_only_those_for_the_listed_networks_leave_the_host():
     data = openings.place_data(crowded, ALLOWED)
     assert len(data["held"]) == 1
     assert differences(openings.place_of(data)) == ((SIX,), ())
+
+
+@pytest.mark.parametrize(
+    ("opened", "closed"),
+    [
+        ([], ["192.0.2.0/24 to port 1-2", "2001:db8::9 to port 1-2"]),
+        ([FOUR, SIX], []),
+        ([FOUR, Opening("192.0.2.0/25", "1-2"), Opening("2001:db8::/32", "2-9")], ["2001:db8::9 to port 1"]),
+        ([Opening("0.0.0.0/0", "1"), Opening("192.0.0.0/16", "2"), SIX], []),
+        ([Opening("::/0", "1-2"), Opening("192.0.2.0/25", "1-2")], ["192.0.2.0/24 to port 1-2"]),
+        ([Opening("192.0.2.0/25", "1-2"), Opening("192.0.2.128/25", "2"), SIX], ["192.0.2.0/24 to port 1"]),
+    ],
+)
+def test_who_is_shut_out(opened, closed):
+    """A network is let through where others hold it, alone or together."""
+    assert [str(one) for one in openings.shut_out(opened, ALLOWED, (1, 2))] == closed

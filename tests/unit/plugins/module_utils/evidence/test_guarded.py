@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.openings import Opening
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks import check_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import Rules
 
@@ -104,3 +105,33 @@ def test_a_host_without_rules_has_no_such_check(rules):
 def test_an_instance_on_the_loopback_address_needs_none(rules):
     found = judged(rules, "127.0.0.1")
     assert (found.verdict, rule_checks(found)) == ("pass", [])
+
+
+def let_through(evidence):
+    return [check.passed for check in evidence.instances[0].checks if check.name == "clients_let_through"]
+
+
+SHUT = (Opening("192.0.2.7", "11434-11435"), Opening("198.51.100.0/24", "11440"))
+
+
+def test_clients_that_ufw_keeps_out_are_a_finding():
+    found = judged(Rules(WANTED, loaded=WANTED, ports=PORTS, closed=SHUT))
+    assert (found.verdict, findings(found), let_through(found)) == ("fail", ["closed_to_clients"], [False])
+    (told,) = found.diagnosis
+    assert (
+        told.evidence.startswith("no rule of ufw lets 192.0.2.7 connect to port 11434, although") and told.model == ""
+    )
+    assert "ufw allow proto tcp from 192.0.2.7 to any port 11434." in told.remedy and rule_checks(found) == [True]
+    both = judged(Rules(WANTED, closed=SHUT))
+    assert findings(both) == ["open_to_others", "closed_to_clients"]
+
+
+@pytest.mark.parametrize(("closed", "checked"), [(None, []), ((), [True]), (SHUT[1:], [True])])
+def test_where_ufw_is_not_known_or_lets_clients_through_nothing_fails(closed, checked):
+    found = judged(Rules(WANTED, loaded=WANTED, ports=PORTS, closed=closed))
+    assert (found.verdict, findings(found), let_through(found)) == ("pass", [], checked)
+
+
+def test_ufw_does_not_concern_an_instance_on_the_loopback_address():
+    found = judged(Rules(WANTED, loaded=WANTED, ports=PORTS, closed=SHUT), "127.0.0.1")
+    assert (found.verdict, findings(found), let_through(found)) == ("pass", [], [])

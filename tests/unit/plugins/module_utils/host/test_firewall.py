@@ -30,7 +30,7 @@ table inet ollama_multigpu {
 """
 NONE = (1, "", "Error: No such file or directory\nlist table inet ollama_multigpu\n")
 DENIED = (1, "", "Operation not permitted (you must be root)\n")
-HOST = {"wanted": None, "fault": None, "loaded": None, "ports": (), "problem": None}
+HOST = {"wanted": None, "fault": None, "loaded": None, "ports": (), "problem": None, "closed": None}
 ENABLED = {paths.FIREWALL_UNIT: {"UnitFileState": "enabled"}}
 LOADS = "{ path=/usr/sbin/nft ; argv[]=/usr/sbin/nft -f /etc/ollama-multigpu/firewall.nft ; ignore_errors=no }"
 
@@ -105,6 +105,25 @@ def test_a_host_without_rules_is_not_asked(tmp_path, monkeypatch):
     monkeypatch.setattr(firewall, "ask", None)
     units = {"ollama@gpu0.service": {"ExecStartPre": ""}, paths.FIREWALL_UNIT: {"UnitFileState": ""}}
     assert firewall.rules(units, str(tmp_path)) == HOST
+
+
+def test_what_ufw_keeps_closed_to_the_clients_of_the_file(tmp_path, nft, monkeypatch):
+    def closed(allowed, ports, root):
+        assert (allowed, ports, root) == (RULES.allowed, RULES.ports, str(tmp_path))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    nft((0, LISTED, ""))
+    monkeypatch.setattr(firewall.ufw, "kept_out", closed)
+    _written(tmp_path, RULES.text)
+    opening = Opening("192.0.2.7", "11434")
+    for answer, found in (((opening,), (opening,)), ((), ()), (None, None), (PermissionError("unreadable"), None)):
+        known = {"wanted": RULES.digest, "loaded": RULES.digest, "ports": RULES.ports}
+        assert firewall.rules({}, str(tmp_path)) == {**HOST, **known, "closed": found}
+    (tmp_path / "etc/ollama-multigpu/firewall.nft").write_text("# nothing\n", encoding="utf-8")
+    answer = (opening,)
+    assert firewall.rules({}, str(tmp_path))["closed"] is None, "nobody is listed"
 
 
 @pytest.mark.parametrize("units", [ENABLED, {"ollama@gpu0.service": {"ExecStartPre": LOADS}}])

@@ -8,6 +8,7 @@ import dataclasses
 import json
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.openings import Opening
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.shapes import Rules
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.ownership import FilesError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.run_lock import run_lock
@@ -272,6 +273,14 @@ def test_rules_in_force_that_do_not_name_a_port_are_not_loaded_again(opened):
     opened.host.shows(dataclasses.replace(observations(), rules=Rules("a" * 32, None, "a" * 32, (1,))))
     code, done, text = opened.check()
     assert (code, done) == (1, []) and "they do not name port" in text and "loaded again" not in text
+
+
+def test_clients_that_another_firewall_keeps_out_are_not_healed(opened):
+    """No restart changes that, and the rules of others are theirs."""
+    rules = Rules("a" * 32, loaded="a" * 32, ports=(11434,), closed=(Opening("192.0.2.7", "11434"),))
+    opened.host.shows(dataclasses.replace(observations(), rules=rules))
+    code, done, text = opened.check()
+    assert (code, done) == (1, []) and "neither a load nor a restart changes that (closed_to_clients)" in text
 
 
 def test_a_file_of_rules_that_is_gone_is_written_before_it_is_loaded(opened):

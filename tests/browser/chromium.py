@@ -8,24 +8,38 @@ npm registry of the machine, in one version.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import re
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 from tests.rig.hosts import image
-from tests.rig.hosts.podman import podman
+from tests.rig.hosts.podman import podman, wrapper
 from tests.rig.settings import RigError, cache_root, locked
+from tests.rig.waiting import wait_until
 
 PACKAGES = ("chromium", "fonts-dejavu-core")
 AXE = "4.14.1"
 #: Lets the page's clock run so far, in milliseconds, before its content is taken: scripts come to their end.
 TO_THE_END = "--virtual-time-budget=20000"
 _SECONDS = 240
+#: {key: its code in Windows, which is that of the protocol, and what it types}.
+_KEYS = {"Tab": (9, ""), "Enter": (13, "\r")}
+#: Where the container has the directory of a page.
+_ADDRESS = "file:///page/"
+#: Milliseconds from the beginning of a navigation until the page is read and its first screen is drawn.
+_DRAWN = """new Promise(done => {
+  const drawn = () => requestAnimationFrame(() => setTimeout(() => done(performance.now())));
+  document.readyState == "complete" ? drawn() : addEventListener("load", drawn);
+})"""
 _CONSOLE = re.compile(r"CONSOLE[^\"]*\"(?P<text>.*)\", source: ")
 #: Who asks for what the browser itself wants, such as updates.
 _BROWSER = "not an origin"
@@ -106,8 +120,109 @@ def picture(page: pathlib.Path, target: str, *options: str) -> pathlib.Path:
     return page.parent / target
 
 
+class OpenPage:
+    """A page that stays open, with somebody at the keyboard, over Chromium's DevTools protocol (version 1.3).
+
+    Args:
+        requests: where messages go, as JSON that ends with a zero.
+        answers: where they come from.
+    """
+
+    def __init__(self, requests: BinaryIO, answers: BinaryIO) -> None:
+        self._requests, self._answers = requests, answers
+        self._count, self._session, self._received = 0, "", b""
+        (page, *_others) = wait_until(self._pages, "Chromium has a page", _SECONDS)
+        self._session = self._call("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
+        self._call("Page.bringToFront")
+        self._call("Emulation.setFocusEmulationEnabled", enabled=True)
+
+    def _pages(self) -> list[str]:
+        targets = self._call("Target.getTargets")["targetInfos"]
+        return [one["targetId"] for one in targets if one["type"] == "page"]
+
+    def press(self, key: str) -> None:
+        """Press a key and let it go: "Tab" or "Enter"."""
+        code, text = _KEYS[key]
+        told = {"key": key, "code": key, "windowsVirtualKeyCode": code, "nativeVirtualKeyCode": code}
+        self._call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **told)
+        self._call("Input.dispatchKeyEvent", type="keyUp", **told)
+
+    def ask(self, script: str) -> Any:
+        """Return the value of an expression in the page, or that of its promise.
+
+        Raises:
+            RigError: the page or the browser refuses it.
+        """
+        found = self._call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in found:
+            error = found["exceptionDetails"]
+            said = error.get("exception", {}).get("description") or error.get("text")
+            raise RigError("the page refuses '%s': %s" % (script, said))
+        return found["result"].get("value")
+
+    def turn_to(self, page: str) -> float:
+        """Open another page of the directory and return the seconds until it is read and drawn."""
+        self._call("Page.navigate", url=_ADDRESS + page)
+        return self.ask(_DRAWN) / 1000
+
+    def boxes(self) -> int:
+        """Return how many boxes the browser has laid out, once the first screen is drawn: none of what is closed."""
+        self.ask(_DRAWN)
+        self._call("Performance.enable")
+        metrics = self._call("Performance.getMetrics")["metrics"]
+        return next(int(one["value"]) for one in metrics if one["name"] == "LayoutObjects")
+
+    def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """The result of a method; events in between are not for us."""
+        self._count += 1
+        message: dict[str, Any] = {"id": self._count, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        self._requests.write(json.dumps(message).encode() + b"\0")
+        self._requests.flush()
+        while True:
+            answer = self._answer()
+            if answer.get("id") == self._count:
+                if "error" in answer:
+                    raise RigError("Chromium refuses %s: %s" % (method, answer["error"]))
+                return answer["result"]
+
+    def _answer(self) -> dict[str, Any]:
+        while b"\0" not in self._received:
+            part = os.read(self._answers.fileno(), 65536)
+            if not part:
+                raise RigError("Chromium has ended")
+            self._received += part
+        whole, _zero, self._received = self._received.partition(b"\0")
+        return json.loads(whole)
+
+
+@contextlib.contextmanager
+def opened(page: pathlib.Path) -> Iterator[OpenPage]:
+    """Open a page for somebody at the keyboard; it has been read when this begins."""
+    # Chromium reads file 3 and writes file 4; podman hands on the standard ones.
+    arguments = _arguments(page.parent, "--remote-debugging-pipe")
+    place = arguments.index("timeout")
+    arguments[place:place] = ["sh", "-c", 'exec "$@" 3<&0 4>&1 1>&2', "sh"]
+    arguments.insert(1, "--interactive")
+    with subprocess.Popen(
+        [str(wrapper()), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        # Without its input it ends by itself.
+        with process.stdin as requests, process.stdout as answers:
+            found = OpenPage(requests, answers)
+            found.turn_to(page.name)
+            yield found
+
+
 def _chromium(directory: pathlib.Path, *options: str, page: str) -> subprocess.CompletedProcess:
-    return podman(
+    return podman(*_arguments(directory, *options, _ADDRESS + page))
+
+
+def _arguments(directory: pathlib.Path, *options: str) -> list[str]:
+    """Of podman for pages in a directory; `options` are of Chromium, an address the last one."""
+    return [
         "run",
         "--rm",
         "--network=none",
@@ -128,8 +243,7 @@ def _chromium(directory: pathlib.Path, *options: str, page: str) -> subprocess.C
         "--enable-logging=stderr",
         "--user-data-dir=/tmp/profile",
         *options,
-        "file:///page/" + page,
-    )
+    ]
 
 
 def _console(said: bytes) -> list[str]:

@@ -73,6 +73,13 @@ def test_with_ansibles_own_callback_changes_are_listed_once_for_each_host(site):
 
 def test_a_run_that_changes_nothing_and_a_small_change(site):
     lines(site)
+    again = lines(site)
+    text = "\n".join(again)
+    assert 3 < len(again) < 40 and "Overview: 3 hosts, 3 proven" in again, text
+    assert [line for line in again if line.startswith("a: ")] == ["a: proven, nothing changed"], text
+    head, *rows = [line.split() for line in again[-4:]]
+    assert head[0] == "seconds" and head[-1] == "all" and {"plan", "verify"} <= set(head), text
+    assert [row[0] for row in rows] == list(HOSTS) and all(float(row[-1]) > 0 for row in rows), text
     again = lines(site, "--check", "--diff")
     assert 3 < len(again) < 40 and "Overview: 3 hosts, 3 proven" in again, "\n".join(again)
     changed = {"OLLAMA_KEEP_ALIVE": "24h"}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Reports of real runs: a host that is well, one that fails, one that cannot be reached, one that was upgraded, and one
-that says more than it has."""
+"""Reports of real runs: a host that is well, alone and beside others; one that fails, one that cannot be reached, one
+that was upgraded, and one that says more than it has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.browser import chromium
 from tests.integration.acceptance import SET, Site, gpu, on
 from tests.rig.hosts import fleet
-from tests.unit.plugins.plugin_utils.fleet_report.made_hosts import Page
+from tests.unit.plugins.plugin_utils.fleet_report.made_hosts import Page, bytes_of_gpus
 
 pytestmark = pytest.mark.hosts
 
@@ -40,7 +40,8 @@ class Reported:
 
 @pytest.fixture(scope="module")
 def runs(podman_hosts, collections, tmp_path_factory):
-    """A site run with a host that fails and one that is gone; then one host that is well, upgraded, lies and stops."""
+    """A site run with a host that fails and one that is gone; then one host that is well, alone, upgraded, lies and
+    stops."""
     scratch = tmp_path_factory.mktemp("report")
     site, path = Site(collections, scratch), scratch / "reports" / "fleet.html"
     fleet.up(SET, {"a": "rtx-4090-x2"}, say=lambda text: None)
@@ -63,6 +64,8 @@ def runs(podman_hosts, collections, tmp_path_factory):
             "ansible-playbook -i inventory.yml gpufleet.ollama.report -e ollama_multigpu_report=reports/fleet.html"
         )
         results["well"] = (outcome, Reported(path))
+        site.inventory({"a": {}}, **given)
+        results["alone"] = (site.play("report", "-e", "ollama_multigpu_report=%s" % path), Reported(path))
         given.update(ollama_multigpu_version=NEW, ollama_multigpu_report=str(path))
         site.inventory({"a": {}, **gone}, **given)
         results["upgraded"] = (site.play("site", expect=None), Reported(path))
@@ -109,6 +112,17 @@ def test_a_report_changes_nothing_and_says_what_is_other(runs):
     assert [change for change in found.hosts["a"]["changes"] if "ollama@gpu0-1" in change], found.hosts["a"]
 
 
+def test_where_all_hosts_are_well_nothing_else_is_said(runs):
+    outcome, found = runs["alone"]
+    assert found.states == {"a": "as planned"} and found.hosts["a"]["findings"] == [], outcome.output
+    assert found.data["since"]["changes"] == {"gone": ["is not in the report any more"]}
+    assert found.page.states == found.states and "1 host: 1 as planned" in found.page.text
+    assert "1 host: 1 as planned" in found.markdown
+    assert found.page.gpus == bytes_of_gpus(found.data["hosts"]) and len(found.page.gpus) == 2
+    for _uuid, predicted, observed in found.page.gpus:
+        assert abs(int(predicted) - int(observed)) <= max(int(predicted) // 10, 2**30)
+
+
 def test_an_upgrade_in_between_is_told(runs):
     outcome, found = runs["upgraded"]
     assert found.states == {"a": "as planned", "gone": "unreachable"}, outcome.output
@@ -135,24 +149,22 @@ def test_the_diagnosis_of_that_host_says_so_too(runs):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", ["site", "well", "upgraded", "lying", "stopped", "none"])
+@pytest.mark.parametrize("name", ["site", "well", "alone", "upgraded", "lying", "stopped", "none"])
 def test_the_report_of_each_run_in_a_browser(runs, name):
     chromium.ensure(say=lambda text: None)
     _outcome, found = runs[name]
     visit = chromium.visit(found.path, chromium.TO_THE_END)
     assert (visit.console, visit.requests) == ([], [])
     page = Page(visit.dom)
-    shown = [(uuid, predicted) for uuid, predicted, _observed in page.gpus]
-    gpus = [one for host in found.data["hosts"] for one in host["gpus"]]
-    assert shown == [(one["uuid"], one["predicted"] and str(one["predicted"]["models_bytes"])) for one in gpus]
-    assert all(host in page.text and state in page.text for host, state in found.states.items())
+    assert page.gpus == bytes_of_gpus(found.data["hosts"])
+    assert page.states == found.states
 
 
 def test_the_history_has_the_plan_and_what_the_runs_have_found(runs):
     _outcome, found = runs["stopped"]
     history = found.hosts["a"]["history"]
     assert {"plan 1", "run"} <= {one["source"] for one in history}
-    assert [one["verdict"] for one in history if one["source"] == "run"] == ["pass", "pass", "pass", "fail", "fail"]
+    assert [one["verdict"] for one in history if one["source"] == "run"] == ["pass"] * 4 + ["fail"] * 2
 
 
 def test_a_run_that_reaches_no_host_reports_that(runs):

@@ -64,6 +64,12 @@ def report_of(last=None, time=TIME, complete=True, changes_nothing=False, benchm
     return fleet_report(answers, last or {}, Run(time, complete, changes_nothing, benchmarks or {}))
 
 
+def fleet_of(count):
+    """The report of so many hosts: equal ones with 8 GPUs each, and one that cannot be reached."""
+    one = variables(sizes=(hosts.A6000,) * 8)
+    return report_of(gone=unreachable(), **{"node%04d" % number: one for number in range(count - 1)})
+
+
 def as_json(report):
     """The JSON of a report as the next run reads it."""
     return dataclasses.asdict(report)

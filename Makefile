@@ -45,7 +45,7 @@ gpu:  ## compare gpu_facts with nvidia-smi on this machine's GPUs, and measure a
 	@$(ENV) $(PYTEST) tests/integration/test_gpu_lane.py
 
 bench:  ## measure all claimed figures and compare them with their limits
-	@$(ENV) python tests/bench/run.py
+	@$(HOSTS) python tests/bench/run.py
 
 build:  ## build the archive in build/
 	@$(ENV) ansible-galaxy collection build --force --output-path build

@@ -6,6 +6,7 @@
 * placement: processor time of planning one host, and what ten times the GPUs of a host cost;
 * memory: error of the prediction against the engine's own answers, with the peers' formulas beside it (memory.py);
 * gateway: time to the first byte and requests a second beside direct access (gateway.py);
+* report: time to make the report of 1,000 hosts and to open it in Chromium, beside smaller ones (opening.py);
 * recorded decisions: rows on which the product's own functions say the same (tests/oracle/replay.py).
 
 Only ratios and counts mean something elsewhere; the seconds beside them are this machine's. Ends with 1 if a limit is
@@ -27,7 +28,7 @@ importlib.import_module("tests.conftest")  # makes the checkout importable as a 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.plan import make_plan  # noqa: E402
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement.shapes import PlanRequest  # noqa: E402
 
-from tests.bench import gateway, headers, memory  # noqa: E402
+from tests.bench import gateway, headers, memory, opening  # noqa: E402
 from tests.bench.report import Limits  # noqa: E402
 from tests.bench.timing import row, seconds  # noqa: E402
 from tests.oracle import record, replay, table  # noqa: E402
@@ -154,6 +155,8 @@ def main():
         model, header_seconds = headers.measure(scratch, limits)
     with tempfile.TemporaryDirectory(prefix="gpufleet-bench-") as scratch:
         gateway.measure(scratch, limits)
+    with tempfile.TemporaryDirectory(prefix="gpufleet-bench-") as scratch:
+        opening.measure(scratch, limits)
     placement(model, header_seconds)
     served, older = memory.Comparison(table.rows()), memory.Comparison(table.rows(record.OLDER))
     memory.show_ours(served, SERVER)

@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.schema import Layer, ModelFacts
 
-from tests.bench import gateway, memory, peers
+from tests.bench import gateway, memory, opening, peers
 from tests.bench.report import Limits, spread
+from tests.browser import chromium
+from tests.rig.settings import RigError
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 MIB = 1024 * 1024
@@ -104,3 +107,44 @@ def test_the_guide_says_which_limits_the_gateway_has():
     assert like_a_model[1:] == ({"num_predict": 20, "rig_silence": 0.05, "rig_pause": 0.005}, True)
     assert [kind[2] for kind in others] == [False]
     assert "silent for 50 ms and then sends 20 words, one every 5 ms" in guide
+
+
+class Browser:
+    """A browser in which a page takes as many seconds as it has open hosts, or `all_open` if that is given."""
+
+    def __init__(self, directory, all_open=None):
+        self.directory, self.all_open = directory, all_open
+
+    def turn_to(self, name):
+        hosts = (self.directory / name).read_text(encoding="utf-8").count("<details open>")
+        return 1.0 if hosts <= 1 else self.all_open or float(hosts)
+
+
+@pytest.mark.parametrize(("all_open", "met"), [(None, True), (1.9, False)])
+def test_a_report_that_opens_no_faster_than_with_all_hosts_open_is_a_miss(monkeypatch, tmp_path, all_open, met):
+    monkeypatch.setattr(opening, "FLEETS", {"2 hosts": 2, opening.FEW: 2, opening.MANY: 3})
+    monkeypatch.setattr(chromium, "ensure", lambda: None)
+    monkeypatch.setattr(
+        chromium, "opened", lambda page: contextlib.nullcontext(Browser(page.parent, all_open=all_open))
+    )
+    limits = Limits()
+    opening.measure(tmp_path, limits)
+    _made, (what, _value, limit, is_met, _detail) = limits.lines
+    assert (what, limit, is_met) == ("1,000 hosts / the same all open, opened", "at most 0.50", met)
+
+
+def test_without_chromium_the_report_is_made_and_not_opened(monkeypatch, tmp_path, capsys):
+    def missing():
+        raise RigError("podman is missing")
+
+    monkeypatch.setattr(opening, "FLEETS", {"2 hosts": 2, opening.FEW: 2, opening.MANY: 3})
+    monkeypatch.setattr(chromium, "ensure", missing)
+    limits = Limits()
+    opening.measure(tmp_path, limits)
+    assert [line[0] for line in limits.lines] == ["report of 1,000 hosts / of 100, made"]
+    assert "how fast it opens is not measured: podman is missing" in capsys.readouterr().out
+
+
+def test_the_guide_says_which_limit_the_opening_has():
+    guide = " ".join((CHECKOUT / "docs" / "docsite" / "rst" / "report.rst").read_text(encoding="utf-8").split())
+    assert "takes more than %.2f times as long as with all hosts open." % opening.MOST_OF_OPEN in guide

@@ -42,6 +42,8 @@ OTHER_RULES = (
     ),
     ("rm " + RULES_FILE, "it is missing), and ollama@gpu0.service does not start again without them"),
 )
+#: A device that protections.py makes and tries to open.
+OTHER_DEVICE = "/dev/protections"
 STARTED = "systemctl show -P ActiveEnterTimestamp ollama@gpu0.service"
 ASK = (
     "import urllib.request as u; u.urlopen('http://127.0.0.1:11434/api/generate', "
@@ -153,6 +155,26 @@ def test_a_hidden_device_node_is_the_finding(guarded, node):
         assert "gpu_not_seen: the service ollama@gpu0.service cannot open %s: the device policy" % node in told
         assert told.index("gpu_not_seen") < told.index("cpu_only")
     assert "Verdict: pass" in _checked(guarded)
+
+
+def test_further_devices_are_allowed(site, guarded):
+    """systemd takes what the unit says of them. An instance can open them, and nothing else."""
+    before = _missed(guarded)
+    assert "attempt-other-device" not in before
+    listed = {"ollama_multigpu_allow_from": [address_of("friend"), address_of("other")]}
+    devices = {"ollama_multigpu_devices": ["/dev/dri", OTHER_DEVICE]}
+    site.inventory({"served": {}}, **VARIABLES, **listed, **devices)
+    site.play("site")
+    allowed = guarded.sh("systemctl show -P DeviceAllow ollama@gpu0.service").splitlines()
+    assert {"char-nvidia* rw", "char-drm rw", OTHER_DEVICE + " rw"} <= set(allowed)
+    assert "not a device" not in guarded.sh("journalctl -b --no-pager | grep -F DeviceAllow; true")
+    assert _missed(guarded) - before == {"unit-DeviceAllow", "attempt-other-device"}
+    assert "Verdict: pass" in _checked(guarded)
+
+
+def _missed(guarded):
+    """Names of what protections.py finds."""
+    return {line.partition(": ")[0] for line in guarded.findings()}
 
 
 def _checked(guarded):

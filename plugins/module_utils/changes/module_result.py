@@ -127,6 +127,7 @@ def _sandbox(settings: dict[str, Any]) -> Sandbox:
         level=hardening.level_of(settings.get(PREFIX + "sandbox", hardening.STRICT)) or hardening.STRICT,
         listen_address=settings[PREFIX + "listen_address"],
         peers=networks.canonical(networks.listed(settings.get(PREFIX + "peers"))),
+        devices=networks.listed(settings.get(PREFIX + "devices")),
     )
 
 

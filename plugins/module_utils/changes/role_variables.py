@@ -67,8 +67,12 @@ _WHOLE_NUMBERS = {
 #: What the role sets itself, for other plays.
 _RESULTS = {PREFIX + "endpoints"}
 _MAPPINGS = ("environment", "environment_unchecked")
-#: Lists of IP addresses and networks.
-_NETWORKS = ("allow_from", "peers")
+#: Lists: what their entries are, and what is wrong with one.
+_LISTS = {
+    "allow_from": ("IP addresses and networks", networks.problem),
+    "peers": ("IP addresses and networks", networks.problem),
+    "devices": ("devices", hardening.device_problem),
+}
 
 
 def settings_problems(settings: dict[str, Any], names: list[str]) -> list[str]:
@@ -103,10 +107,10 @@ def _wrong_types(values: dict[str, Any]) -> list[str]:
         if isinstance(values.get(key), (dict, list)):
             kind = "mapping" if isinstance(values.pop(key), dict) else "list"
             problems.append("%s%s is a %s: give one text or number." % (PREFIX, key, kind))
-    for key in _NETWORKS:
+    for key, (entries, _problem) in _LISTS.items():
         if key in values and not isinstance(values[key], (list, tuple, str)):
             kind = "mapping" if isinstance(values.pop(key), dict) else "single value"
-            problems.append("%s%s is a %s: give a list of IP addresses and networks." % (PREFIX, key, kind))
+            problems.append("%s%s is a %s: give a list of %s." % (PREFIX, key, kind, entries))
     for key in _MAPPINGS:
         if key in values and not isinstance(values[key], dict):
             kind = "list" if isinstance(values.pop(key), list) else "single value"
@@ -173,10 +177,10 @@ def _places(values: dict[str, Any]) -> list[str]:
             "ollama_multigpu_sandbox is %r: give one of %s." % (values["sandbox"], ", ".join(hardening.LEVELS))
         )
     return problems + [
-        "%s%s has %r, which %s." % (PREFIX, key, entry, networks.problem(entry))
-        for key in _NETWORKS
+        "%s%s has %r, which %s." % (PREFIX, key, entry, problem_of(entry))
+        for key, (_entries, problem_of) in _LISTS.items()
         for entry in networks.listed(values.get(key))
-        if networks.problem(entry)
+        if problem_of(entry)
     ]
 
 

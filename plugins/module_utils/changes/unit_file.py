@@ -54,12 +54,14 @@ class Sandbox:
         level: one of hardening.LEVELS.
         listen_address: where the instances listen.
         peers: networks (common/networks.py) with which alone the instances exchange anything; () for all.
+        devices: further devices that the instances may use, for hardening.more_devices.
         guarded: whether rules of the host (firewall.py) say who may connect.
     """
 
     level: str = hardening.STRICT
     listen_address: str = "127.0.0.1"
     peers: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
     guarded: bool = False
 
 
@@ -99,7 +101,7 @@ def _sandbox_lines(sandbox: Sandbox, real_stores: str) -> str:
     lines = "\n" + hardening.HARDENING + hardening.homes(real_stores + "/%i")
     lines += "ReadWritePaths=@stores@/%i\n" + _network(sandbox)
     if sandbox.level == hardening.STRICT:
-        return lines + hardening.SYSTEM_CALLS + hardening.GPU_DEVICES
+        return lines + hardening.SYSTEM_CALLS + hardening.GPU_DEVICES + hardening.more_devices(sandbox.devices)
     return lines + hardening.OTHER_SYSTEM_CALLS
 
 

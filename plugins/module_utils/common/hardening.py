@@ -10,7 +10,7 @@ compiles kernels there.
 from __future__ import annotations
 
 import re
-from typing import Any, Optional
+from typing import Any, Iterable, Optional
 
 #: Levels of protection of an instance, the strongest first.
 STRICT, MODERATE, OFF = LEVELS = ("strict", "moderate", "off")
@@ -58,6 +58,10 @@ GPU_DEVICES = """\
 DevicePolicy=closed
 DeviceAllow=char-nvidia* rw
 """
+#: A device node, or the drivers of a name in /proc/devices with an end that is left open.
+_DEVICE = re.compile(r"(/dev(/[A-Za-z0-9_-][A-Za-z0-9._:-]*)+|char-[A-Za-z0-9._-]+\*?)\Z")
+#: Directories of device nodes, for which systemd has the name of the driver.
+_DEVICE_DIRECTORIES = {"/dev/dri": "char-drm"}
 _HOMES = ("/home", "/root", "/run/user")
 #: Letters that have no meaning of their own in a unit; % begins a specifier.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._@+/%-]+\Z")
@@ -68,6 +72,24 @@ def level_of(value: Any) -> Optional[str]:
     text = str(value).lower()
     text = OFF if text == "false" else text
     return text if text in LEVELS else None
+
+
+def device_problem(value: str) -> Optional[str]:
+    """Return what is wrong with a further device of the instances, as the end of a sentence; None where it is one."""
+    if _DEVICE.match(value):
+        return None
+    remedy = "give the path of a device node, such as /dev/nvidia-modeset, or char- and a driver, such as char-drm"
+    return "is no device: " + remedy
+
+
+def more_devices(devices: Iterable[str]) -> str:
+    """Return the lines that allow further devices, beside `GPU_DEVICES`.
+
+    Args:
+        devices: without a problem. /dev/dri stands for all nodes in it.
+    """
+    names = dict.fromkeys(_DEVICE_DIRECTORIES.get(device, device) for device in devices)
+    return "".join("DeviceAllow=%s rw\n" % name for name in names)
 
 
 def homes(place: str) -> str:

@@ -92,6 +92,11 @@ def _minors(inventory: dict[str, Any]) -> list[int]:
     return [gpu["minor_number"] for gpu in inventory["gpus"] if gpu.get("minor_number") is not None]
 
 
+def _nodes(inventory: dict[str, Any]) -> list[str]:
+    """The nodes of all GPUs. Which MIG devices a service of others is to use is not known."""
+    return device_nodes.own_nodes(inventory["gpus"], [gpu["uuid"] for gpu in inventory["gpus"]])
+
+
 def _processes(gpu: dict[str, Any]) -> list[dict[str, Any]]:
     devices = (gpu.get("mig") or {}).get("devices") or []
     return list(gpu.get("processes") or []) + [one for device in devices for one in device.get("processes") or []]
@@ -176,7 +181,7 @@ def _server(
         version=version,
         loaded=loaded,
         user=proc.credentials(pid) if pid else None,
-        closed_nodes=device_nodes.closed_nodes(properties, _minors(inventory)) if pid and properties else {},
+        closed_nodes=device_nodes.closed_nodes(properties, _nodes(inventory)) if pid and properties else {},
         swapped_bytes=proc.swapped_bytes(pid) if pid else 0,
         log=server_log.read(journal),
         last_lines=tuple(last_lines(journal)),

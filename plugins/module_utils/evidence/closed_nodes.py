@@ -30,7 +30,8 @@ def explain(name: str, unit: str, nodes: Mapping[str, str], others: Sequence[Fin
             "the service %s cannot open %s" % (unit, "; ".join("%s: %s" % one for one in nodes.items())),
             "Without its device nodes CUDA does not find a GPU. Remove drop-ins that close them (systemctl cat %s), "
             "make missing ones (systemctl restart %s), then restart the service. If the driver of the host needs other "
-            "nodes, set ollama_multigpu_sandbox to moderate." % (unit, paths.GPUS_UNIT),
+            "nodes, list them in ollama_multigpu_devices or set ollama_multigpu_sandbox to moderate."
+            % (unit, paths.GPUS_UNIT),
             instance=name,
             model="",
         )

@@ -175,8 +175,8 @@ class Observer:
     def join_devices(self, gpus: list[dict[str, Any]]) -> None:
         """Find the GPU behind each device of the engines' logs (CUDA0 ...), and device nodes that are closed to the
         service; `gpus` is the list of the GPU facts."""
-        own = [gpu.get("minor_number") for gpu in gpus if gpu["uuid"] in (self.instance.get("gpu_uuids") or [])]
-        self.observed.closed_nodes = device_nodes.closed_nodes(self.observed.unit, own) if own else {}
+        nodes = device_nodes.own_nodes(gpus, self.instance.get("gpu_uuids") or [])
+        self.observed.closed_nodes = device_nodes.closed_nodes(self.observed.unit, nodes) if nodes else {}
         for found in self.observed.models.values():
             if found.log:
                 visible = ((found.engine and found.engine.environment) or {}).get("CUDA_VISIBLE_DEVICES")

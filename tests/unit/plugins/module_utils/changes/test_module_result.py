@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.module_result import answer
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 
 from tests.unit.plugins.module_utils.changes.builders import EXISTING, applied_host, entry, host, model, plan, serving
 
@@ -80,6 +81,15 @@ def test_the_plan_before_is_the_one_on_the_host_or_the_one_given():
     options = {"host": state, "plan": now, "servers": serving(now)}
     assert asked(**options)["changes"] == []
     assert [change["kind"] for change in asked(applied_plan=before, **options)["changes"]] == ["unload", "load"]
+
+
+def test_a_further_device_is_allowed_by_the_unit_which_starts_the_instances_anew():
+    now = plan(model())
+    options = {"host": applied_host(now, applied_plan=now), "plan": now, "servers": serving(now)}
+    found = asked(settings={"ollama_multigpu_devices": ["/dev/dri"]}, **options)
+    assert [(one["kind"], one["what"]) for one in found["changes"]][:1] == [("write", paths.TEMPLATE_UNIT_FILE)]
+    assert "restart" in [one["kind"] for one in found["changes"]]
+    assert "DeviceAllow=char-drm rw\n" in str(found["work"]["switches"]).replace("\\n", "\n")
 
 
 def test_a_value_that_no_file_can_carry_is_an_obstacle():

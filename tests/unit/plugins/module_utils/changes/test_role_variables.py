@@ -353,3 +353,30 @@ def test_networks_of_peers(value):
 def test_peers_that_are_no_networks(value, words):
     (problem,) = problems(peers=value)
     assert problem.startswith("ollama_multigpu_peers ") and words in problem
+
+
+@pytest.mark.parametrize(
+    "value", [[], "", None, ["/dev/dri", "char-drm"], "/dev/dri/renderD128, char-nvidia-*", ("/dev/nvidia-modeset",)]
+)
+def test_further_devices(value):
+    assert problems(devices=value) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (["dri"], "has 'dri', which is no device: give the path of a device node"),
+        (["/dev"], "is no device"),
+        (["/dev/../etc/shadow"], "is no device"),
+        (["/dev/dri rw"], "is no device"),
+        (["/dev/%i"], "is no device"),
+        (["char-*"], "is no device"),
+        (["block-sd"], "is no device"),
+        ([{"path": "/dev/dri"}], "is no device"),
+        ({"/dev/dri": True}, "is a mapping: give a list of devices."),
+        (7, "is a single value: give a list"),
+    ],
+)
+def test_what_is_no_further_device(value, words):
+    (problem,) = problems(devices=value)
+    assert problem.startswith("ollama_multigpu_devices ") and words in problem

@@ -126,3 +126,13 @@ def test_rules_of_who_may_connect_come_before_the_program():
         lines = unit_text("/srv/models", Sandbox(level, guarded=True)).splitlines()
         assert lines.index(guard) < [line.startswith("ExecStart=") for line in lines].index(True)
         assert "ExecStartPre" not in unit_text("/srv/models", Sandbox(level))
+
+
+def test_further_devices_are_allowed_beside_those_of_the_driver():
+    """Of a directory of nodes, systemd allows none: the name of the driver stands for it."""
+    lines = unit_text("/srv/models", Sandbox(devices=("/dev/dri", "char-drm", "/dev/nvidia-modeset"))).splitlines()
+    allowed = [line for line in lines if line.startswith("DeviceAllow=")]
+    assert allowed == ["DeviceAllow=%s rw" % one for one in ("char-nvidia*", "char-drm", "/dev/nvidia-modeset")]
+    assert "DevicePolicy=closed" in lines
+    for level in ("moderate", "off"):
+        assert "DeviceAllow" not in unit_text("/srv/models", Sandbox(level, devices=("/dev/dri",)))

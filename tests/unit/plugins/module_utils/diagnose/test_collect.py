@@ -98,6 +98,14 @@ def test_an_engine_is_that_of_the_model_with_its_file(says, process, tmp_path, m
     assert asked == (listed if len(listed) > 1 else [])
 
 
+def test_a_server_is_asked_for_the_nodes_of_all_gpus(says, process, tmp_path, monkeypatch):
+    monkeypatch.setattr(collect.device_nodes, "closed_nodes", lambda properties, nodes: dict.fromkeys(nodes, "closed"))
+    says({"ollama.service": unit(process())}, inventory(first={"minor_number": 3}))
+    evidence = collect.collect(0, str(tmp_path / "plan.json"))
+    (server,) = [one for one in evidence.servers if one.name == "ollama.service"]
+    assert "/dev/nvidia3" in server.closed_nodes
+
+
 def test_a_plan_names_its_servers(says, tmp_path):
     plan = {"instances": [{"name": "x", "unit": "ollama.service", "url": "http://127.0.0.1:1"}]}
     plan["instances"][0]["models"] = [{"name": "tiny"}]

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.host.device_nodes import closed_nodes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host.device_nodes import closed_nodes, own_nodes
 
 DEVICES = "Character devices:\n  1 nvidia\n  1 nvidiactl\n510 other\n\nBlock devices:\n  1 nvidia-block\n"
 STRICT = {"MainPID": "7", "DevicePolicy": "closed", "DeviceAllow": "char-rtc r\nchar-nvidia* rw"}
@@ -24,8 +24,66 @@ def _host(tmp_path):
     return tmp_path
 
 
-def closed(host, gpus=(0, 1), **properties):
-    return closed_nodes(dict(STRICT, **properties), gpus, str(host))
+def closed(host, nodes=("/dev/nvidia0", "/dev/nvidia1"), **properties):
+    return closed_nodes(dict(STRICT, **properties), nodes, str(host))
+
+
+#: GPU 0 is divided; the number of GPU 2 is not known.
+GPUS = [
+    {
+        "uuid": "GPU-0",
+        "minor_number": 0,
+        "mig": {
+            "devices": [
+                {"uuid": "MIG-1", "gpu_instance_id": 1, "compute_instance_id": 0},
+                {"uuid": "MIG-2", "gpu_instance_id": 2, "compute_instance_id": 0},
+                {"uuid": "MIG-3", "gpu_instance_id": 3, "compute_instance_id": 0},
+            ]
+        },
+    },
+    {"uuid": "GPU-1", "minor_number": 1, "mig": {"mode": "disabled", "devices": []}},
+    {"uuid": "GPU-2", "minor_number": None},
+]
+#: As the driver writes it.
+MIG_MINORS = """\
+config 1
+monitor 2
+gpu0/gi1/access 12
+gpu0/gi1/ci0/access 13
+gpu0/gi2/access 21
+gpu0/gi2/ci0/access 22
+gpu1/gi1/access 147
+"""
+
+
+@pytest.mark.parametrize(
+    ("uuids", "nodes"),
+    [
+        (["GPU-1"], ["nvidia1"]),
+        (["GPU-1", "GPU-2"], ["nvidia1"]),
+        (["MIG-2"], ["nvidia0", "nvidia-caps/nvidia-cap21", "nvidia-caps/nvidia-cap22"]),
+        (["MIG-1", "MIG-2"], ["nvidia0", *("nvidia-caps/nvidia-cap%d" % number for number in (12, 13, 21, 22))]),
+        (["MIG-3"], ["nvidia0"]),  # the driver says nothing about it
+        ([], []),
+    ],
+)
+def test_nodes_of_gpus_and_of_mig_devices(host, uuids, nodes):
+    (host / "proc" / "driver" / "nvidia-caps").mkdir(parents=True)
+    (host / "proc" / "driver" / "nvidia-caps" / "mig-minors").write_text(MIG_MINORS, encoding="utf-8")
+    assert own_nodes(GPUS, uuids, str(host)) == ["/dev/" + node for node in nodes]
+
+
+def test_a_host_without_mig_has_no_nodes_of_mig_devices(host):
+    assert own_nodes(GPUS, ["MIG-1"], str(host)) == ["/dev/nvidia0"]
+
+
+def test_nodes_of_a_mig_device_that_are_missing_and_closed(host):
+    caps = host / "dev" / "nvidia-caps"
+    caps.mkdir()
+    (caps / "nvidia-cap12").symlink_to("/dev/full")
+    nodes = ["/dev/nvidia-caps/nvidia-cap12", "/dev/nvidia-caps/nvidia-cap13"]
+    assert closed(host, nodes) == {nodes[1]: "it is not there"}
+    assert closed(host, nodes[:1], DeviceAllow="/dev/nvidiactl rw\n/dev/nvidia-uvm rw") == {nodes[0]: POLICY}
 
 
 @pytest.mark.parametrize(
@@ -63,8 +121,8 @@ def test_a_list_alone_is_a_policy(host):
 
 def test_only_the_nodes_of_its_gpus_count(host):
     (host / "dev" / "nvidia1").unlink()
-    assert closed(host, gpus=(0, None)) == {}
-    assert closed(host, gpus=(1,)) == {"/dev/nvidia1": "it is not there"}
+    assert closed(host, ["/dev/nvidia0"]) == {}
+    assert closed(host, ["/dev/nvidia1"]) == {"/dev/nvidia1": "it is not there"}
 
 
 def test_a_node_that_only_the_service_does_not_see(host, tmp_path_factory):

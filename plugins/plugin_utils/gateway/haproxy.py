@@ -43,6 +43,9 @@ global
     setenv GATEWAY_ALLOWED @allowed@
     setenv GATEWAY_HOLD @hold@
     lua-load-per-thread @lua@
+    # The file limits how much it does itself. HAProxy would stop it after 4 s, which 2.6 counts while others run, too.
+    tune.lua.session-timeout 0
+    tune.lua.service-timeout 0
 @socket@
 defaults
     mode http
@@ -110,6 +113,7 @@ if { var(txn.kind) -m str version }
     http-request lua.read_model named @loading@ if { var(txn.kind) -m str named }
     http-request lua.read_model model @loading@ if { var(txn.kind) -m str model }
     @unreadable@
+    @unread@
     http-request set-var(txn.backend) var(txn.model),map(@models@)
     http-request use-service lua.not_found if !{ var(txn.backend) -m found }
 @allowed_models@

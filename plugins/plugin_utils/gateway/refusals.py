@@ -48,6 +48,11 @@ def refusals(gateway: Gateway) -> dict[str, str]:
             413, "the body has more than %d bytes" % limit, "{ req.body_len -m int gt %d }" % limit
         ),
         "unreadable": _refusal(400, "%[var(txn.refusal)]", "{ var(txn.refusal) -m found }"),
+        "unread": _refusal(
+            500,
+            "the gateway failed to read the body",
+            "{ var(txn.kind) -m str model named } !{ var(txn.model) -m found }",
+        ),
         "other_user": "http-request unset-var(txn.key) if { http_auth_type -i basic } "
         "!{ http_auth_user,strcmp(txn.key) 0 }",
         "no_key": _refusal(401, "an API key is needed", "!{ var(txn.key) -m found }", challenge),

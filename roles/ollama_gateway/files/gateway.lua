@@ -11,6 +11,7 @@
 local listing_file, allowed_file = os.getenv("GATEWAY_LISTING"), os.getenv("GATEWAY_ALLOWED")
 
 -- Steps of the reader for one body: 16 MiB of nothing but brackets must not keep HAProxy from its other connections.
+-- HAProxy itself sets no limit (tune.lua.session-timeout): the answer must not depend on how busy the host is.
 local MOST_STEPS = 400000
 local LONGEST_MODEL = 512
 local HOLD_SECONDS = tonumber(os.getenv("GATEWAY_HOLD") or "60")
@@ -169,13 +170,16 @@ local function model_of(body, named, loading)
   return model
 end
 
--- Sets txn.model, or txn.refusal.
+-- Sets txn.model, or txn.refusal. HAProxy logs any other error and goes on with neither: the request is then refused as
+-- one with which the gateway, and not its client, has failed.
 local function read_model(txn, named, loading)
   local good, found = pcall(model_of, txn.f:req_body(), named == "named", loading == "loading")
   if good then
     txn:set_var("txn.model", found)
+  elseif type(found) == "table" then
+    txn:set_var("txn.refusal", found.words)
   else
-    txn:set_var("txn.refusal", type(found) == "table" and found.words or "the body cannot be read")
+    error(found, 0)
   end
 end
 

@@ -71,6 +71,13 @@ def test_long_time_outs_hold_no_dead_connections():
         assert [line for line in lines if line.startswith("default-server") and line.endswith("tcp-ut 20s")], lines
 
 
+def test_the_clock_stops_no_lua():
+    """By default HAProxy stops it after four seconds. HAProxy 2.6 counts those of the clock, so that the answer depends
+    on how busy the host is. gateway.lua counts its steps instead."""
+    lines = [line for line in section(text_of(), "global") if line.startswith("tune.lua.")]
+    assert lines == ["tune.lua.session-timeout 0", "tune.lua.service-timeout 0"]
+
+
 @pytest.mark.parametrize("queue_timeout, seconds", [(60, 300), (600, 600)])
 def test_requests_wait_for_a_switch_for_five_minutes_or_the_time_in_the_queue(queue_timeout, seconds):
     """If ollama_gateway_queue_timeout is longer, a switch must not make it shorter."""

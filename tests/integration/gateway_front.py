@@ -86,9 +86,9 @@ def _tunables() -> str:
     return unit.split("GLIBC_TUNABLES=")[1].split("\n")[0]
 
 
-def until(condition, seconds: float = PATIENCE, what: object = "") -> None:
-    """Wait until a condition holds."""
-    wait_until(condition, str(what or condition), seconds)
+def until(condition, seconds: float = PATIENCE, what: object = "") -> Any:
+    """Wait until a condition holds, and return its value."""
+    return wait_until(condition, str(what or condition), seconds)
 
 
 def listens(port: int) -> bool:
@@ -255,6 +255,16 @@ def parsed(answer: bytes) -> Reply:
             parts, body = parts + body[:length], body[length + 2 :]
         body = parts
     return Reply(int(lines[0].split(" ")[1]), headers, body)
+
+
+@contextlib.contextmanager
+def asking(front: Front, value: Any) -> Iterator[socket.socket]:
+    """A client without a key that waits for an answer; it is gone after the block."""
+    body = json.dumps(value).encode()
+    head = "POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with socket.create_connection(("127.0.0.1", front.port), timeout=PATIENCE) as connection:
+        connection.sendall(head.encode() + body)
+        yield connection
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ after each test.
 from __future__ import annotations
 
 import json
+import re
 import socket
 import ssl
 import struct
@@ -16,11 +17,13 @@ import subprocess
 
 import pytest
 
-from tests.integration.gateway_front import KEYS, entry, raw, running
+from tests.integration.gateway_front import KEYS, Front, entry, raw, running, until
 from tests.integration.test_gateway_attacks import GOOD, KEY, send
 from tests.integration.test_gateway_attacks import attacked_front as _front  # noqa: F401
+from tests.integration.test_gateway_attacks import impatient_front as _impatient  # noqa: F401
 from tests.integration.test_gateway_attacks import light_server as _light  # noqa: F401
 from tests.integration.test_gateway_attacks import only_what_is_allowed as _check  # noqa: F401
+from tests.rig.waiting import PATIENCE
 
 ASK = ("POST /api/generate HTTP/1.1", "Host: localhost", "Authorization: " + KEY)
 LIST = ("GET /api/tags HTTP/1.1", "Host: localhost", "Authorization: " + KEY)
@@ -58,7 +61,7 @@ def test_http_2_that_nobody_offered(front, light, pseudo):
     before = len(light.seen())
     given = {":scheme": "http", ":authority": "localhost", **pseudo}
     data = frames(*given.items(), ("host", "localhost"), ("authorization", KEY))
-    with socket.create_connection(("127.0.0.1", front.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", front.port), timeout=PATIENCE) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -85,7 +88,7 @@ def test_a_connection_is_not_given_to_another_protocol(front):
     websocket = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: eA==")
     for lines in ((*ASK, "Content-Length: %d" % len(GOOD), "Upgrade: x", "Connection: Upgrade"), (*LIST, *websocket)):
         data = "\r\n".join((*lines, "", "")).encode() + GOOD
-        with socket.create_connection(("127.0.0.1", front.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", front.port), timeout=PATIENCE) as connection:
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -109,15 +112,15 @@ def test_the_body_of_a_refused_request_is_no_request(front, lines, status):
     inner = "\r\n".join((*LIST, "", "")).encode()
     last = "\r\n".join(("HEAD /api/version HTTP/1.1", *LIST[1:], "Connection: close", "", "")).encode()
     head = "\r\n".join((*lines, "Content-Length: %d" % len(inner), "", "")).encode()
-    with socket.create_connection(("127.0.0.1", front.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", front.port), timeout=PATIENCE) as connection:
         connection.sendall(head + inner + last)
         answers = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answers.startswith(b"HTTP/1.1 %d " % status)
     assert b'"models"' not in answers and answers.count(b"HTTP/1.1 ") <= 2
 
 
-def test_a_body_that_is_announced_and_never_sent(front):
-    found = send(front, *ASK, "Expect: 100-continue", "Content-Length: 100")
+def test_a_body_that_is_announced_and_never_sent(impatient):
+    found = send(impatient, *ASK, "Expect: 100-continue", "Content-Length: 100")
     assert found.status in (100, 408) and b"HTTP/1.1 200" not in found.body
 
 
@@ -204,6 +207,23 @@ def test_a_body_of_many_values(light, tmp_path, part):
         assert (found.status, found.error) == (400, "the body has too many values")
 
 
+def test_a_reader_that_is_stopped_is_a_failure_of_the_gateway(light, tmp_path):
+    """Not of the client, and the model may be served. HAProxy stops no reader here (test_haproxy.py), so a limit of one
+    millisecond is set: a reader that takes all its steps always needs more."""
+    facts = {"a": {"ollama_version": "0.32.15", "endpoints": [entry(light, "gpu0")]}}
+    front = Front(tmp_path)
+    front.write(facts, keys=[{"name": "ben", "key": KEYS["ben"]}], body_bytes=4 * 1024 * 1024)
+    path = tmp_path / "haproxy.cfg"
+    none, short = "tune.lua.session-timeout 0\n", "tune.lua.session-timeout 1\n"
+    path.write_text(path.read_text(encoding="utf-8").replace(none, short), encoding="utf-8")
+    try:
+        found = front.start().ask("POST", "/api/generate", b'{"a":' + b"[" * 1000000, key="ben")
+        assert (found.status, found.error) == (500, "the gateway failed to read the body")
+        until(lambda: re.search("Lua function 'read_model'.* execution timeout", front.log_path.read_text("utf-8")))
+    finally:
+        front.stop()
+
+
 # --- TLS -------------------------------------------------------------------------------------------
 
 
@@ -223,7 +243,7 @@ def test_old_tls_and_none(light, tmp_path):
         context = ssl.create_default_context(cafile=str(pem))
         context.set_ciphers("DEFAULT:@SECLEVEL=0")
         context.minimum_version, context.maximum_version = least, most
-        with socket.create_connection(("127.0.0.1", front.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", front.port), timeout=PATIENCE) as connection:
             with context.wrap_socket(connection, server_hostname="localhost") as wrapped:
                 return wrapped.version()
 

@@ -77,6 +77,9 @@ defaults
     option redispatch 1
 @errors@
 frontend clients
+    # No tcp-ut: it would also cut off a client that is there and reads nothing for that time. A client that is gone in
+    # the middle of its answer is noticed when the kernel has sent in vain for about 15 minutes (tcp_retries2). Until
+    # then a buffer takes the rest of the answer, so that most instances are free as soon as they have written it.
     bind @bind@
     log-format '@log@'
     http-request set-var(txn.path) path

@@ -56,13 +56,15 @@ def test_long_time_outs_hold_no_dead_connections():
     """An answer may be silent for half an hour. A client or a host that is gone without a word (no FIN, no RST: its
     power or its network failed) is found by the kernel: it asks an idle connection after 15 s, then every 5 s, and
     closes it after three questions without an answer. It asks nothing while data waits for its acknowledgement: for
-    a server, this may take 20 s. Without all this, the dead connection keeps its slot for the half hour."""
+    a server, this may take 20 s. Without all this, the dead connection keeps its slot for the half hour. A client
+    has no such limit: it may be there and read nothing for a time."""
     text = text_of(answer_timeout=1800)
     defaults = section(text, "defaults")
     assert "timeout client 1800s" in defaults and "timeout server 1800s" in defaults
     for side in ("cli", "srv"):
         wanted = ["option %stcpka", "%stcpka-idle 15s", "%stcpka-intvl 5s", "%stcpka-cnt 3"]
         assert [line for line in defaults if side + "tcpka" in line] == [line % side for line in wanted]
+    assert [line for line in section(text, "frontend clients") if line.startswith("bind ")] == ["bind 127.0.0.1:11480"]
     backends = [
         section(text_of(endpoints), name)
         for endpoints, name in ((ONE, "backend model_x:latest"), (ALIAS, "backend model_chat:latest"))

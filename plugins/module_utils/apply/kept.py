@@ -62,8 +62,8 @@ class KeptSwitch:
 class Kept:
     """All that is kept on a host.
 
-    `plan` is the SHA-256 of the plan that it belongs to, "" where there is none; `shared` are the files that all
-    instances have in common, by path; `switches` are in the order in which they were made.
+    `plan` is the digest of the plan that it belongs to (history.digest_in_force), "" where there is none; `shared` are
+    the files that all instances have in common, by path; `switches` are in the order in which they were made.
     """
 
     plan: str = ""

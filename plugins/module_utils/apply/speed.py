@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Optional
 
-from ..common import paths
 from ..evidence.shapes import FAIL
 from ..evidence.slowdown import ProvenPlan, Slowdowns, measured_speeds, slowdowns
 from ..evidence.verdict_text import summary
@@ -36,7 +35,7 @@ def proven_before(applied: dict[str, Any]) -> Optional[ProvenPlan]:
         applied: the plan that is written on this host.
     """
     plans = history.read_history()["plans"]
-    if not applied or not plans or plans[-1]["files"].get(paths.PLAN) != history.digest_in_force():
+    if not applied or not plans or history.kept_digest(plans[-1]["number"]) != history.digest_in_force():
         return None
     return ProvenPlan(applied, plans[-1]["tokens_per_second"], plans[-1]["number"])
 

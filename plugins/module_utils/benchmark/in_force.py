@@ -5,13 +5,11 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any, Optional
+from collections.abc import Iterator
 
 from ..common import paths
-from ..common.json_text import json_text
+from ..host import history
 from ..host.json_file import read_object
 from ..host.run_lock import run_lock
 
@@ -20,17 +18,12 @@ class PlanChanged(Exception):
     """The plan that is to be measured is not in force any more. The text is a sentence with a remedy."""
 
 
-def digest_of(plan: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a plan as the role writes it."""
-    return hashlib.sha256(json_text(plan).encode("ascii")).hexdigest()
-
-
 @contextlib.contextmanager
 def plan_in_force(digest: str, wait: float, shared: bool, notes: list[str]) -> Iterator[None]:
     """Hold the lock until the block ends. Only root can, so that without it a note says that the lock is not held.
 
     Args:
-        digest: `digest_of` the plan that is to be measured.
+        digest: `history.digest_of` the plan that is to be measured.
         wait: seconds to wait for those that hold the lock.
         shared: hold it with others that load, from a moment on at which nobody loads or observes: a benchmark unloads
             models, which a check in progress would take for a fault.
@@ -45,20 +38,14 @@ def plan_in_force(digest: str, wait: float, shared: bool, notes: list[str]) -> I
         yield
         return
     with run_lock(wait=wait, shared=shared, after_others=True):
-        in_force = _digest_in_force()
+        if os.path.lexists(paths.PLAN) and read_object(paths.PLAN) is None:
+            raise PlanChanged(
+                "%s is no plan, or cannot be read: run the playbook gpufleet.ollama.site again." % paths.PLAN
+            )
+        in_force = history.digest_in_force()
         if in_force not in (None, digest):
             raise PlanChanged(
                 "The plan in %s is another one (%.12s) than the plan that is to be measured (%.12s), because a run has "
                 "changed it: run the benchmark again." % (paths.PLAN, in_force, digest)
             )
         yield
-
-
-def _digest_in_force() -> Optional[str]:
-    """`digest_of` the plan of this host, however its file is formatted; None without one."""
-    if not os.path.lexists(paths.PLAN):
-        return None
-    plan = read_object(paths.PLAN)
-    if plan is None:
-        raise PlanChanged("%s is no plan, or cannot be read: run the playbook gpufleet.ollama.site again." % paths.PLAN)
-    return digest_of(plan)

@@ -12,12 +12,13 @@ from typing import Any
 
 from ..apply import quiet
 from ..common.names import parse, served_name
+from ..host import history
 from ..ollama import loading
 from ..ollama.client import CANNOT_GENERATE, LOAD_TIMEOUT, OllamaClient
 from ..ollama.connection import OllamaError
 from ..ollama.target import ModelError, Target
 from .figures import Batch, Wanted, levels, measured, planned, spread
-from .in_force import digest_of, plan_in_force
+from .in_force import plan_in_force
 from .left import FAILED, Left
 from .streams import Streaming, prompt, together
 
@@ -60,7 +61,7 @@ class Served:
 class Benchmark:
     """What was measured: `loads` and `measurements` by model and instances, and `notes` on what was not.
 
-    `release` is the version of Ollama, and `plan` has the `digest` of the plan that was measured (in_force.digest_of),
+    `release` is the version of Ollama, and `plan` has the `digest` of the plan that was measured (history.digest_of),
     and what it plans for each of its `models` (figures.planned).
     """
 
@@ -151,7 +152,8 @@ def _measure_groups(groups: Sequence[_Group], found: Benchmark, left: Left) -> N
 
 def begun(plan: dict[str, Any]) -> Benchmark:
     """Return a benchmark of a plan, in which nothing was measured yet."""
-    return Benchmark(str(plan.get("ollama_version") or ""), {"digest": digest_of(plan), "models": planned(plan)})
+    told = {"digest": history.digest_of(plan), "models": planned(plan)}
+    return Benchmark(str(plan.get("ollama_version") or ""), told)
 
 
 def prompt_numbers() -> Iterator[int]:

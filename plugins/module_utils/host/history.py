@@ -10,6 +10,7 @@ gets the last place and keeps its number.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -85,13 +86,30 @@ def read_history(root: str = "/") -> Dict[str, Any]:
     return {"plans": sorted(found, key=lambda plan: (plan["order"], plan["number"])), "leftovers": leftovers}
 
 
+def digest_of(plan: Mapping[str, Any]) -> str:
+    """Return the SHA-256 by which a plan is told from others: of its text as the role writes it."""
+    return hashlib.sha256(json_text(plan).encode("ascii")).hexdigest()
+
+
 def digest_in_force(root: str = "/") -> Optional[str]:
-    """Return the SHA-256 of the plan that is written on this host, None where there is none.
+    """Return `digest_of` the plan that is written on this host, however its file is formatted; None without a file.
+
+    What is no plan has the SHA-256 of its bytes, which is that of no plan.
 
     Args:
         root: / except in tests.
     """
-    return _digest(paths.PLAN, root)
+    return _digest_of_plan(paths.PLAN, root)
+
+
+def kept_digest(number: int, root: str = "/") -> Optional[str]:
+    """Return the digest of a kept plan, as `digest_in_force` does.
+
+    Args:
+        number: of the plan.
+        root: / except in tests.
+    """
+    return _digest_of_plan(_kept_plan_file(number), root)
 
 
 def kept_plan(number: int, root: str = "/") -> Dict[str, Any]:
@@ -104,7 +122,7 @@ def kept_plan(number: int, root: str = "/") -> Dict[str, Any]:
     Raises:
         FilesError: it is not there, or is damaged.
     """
-    return _read_plan("%s/%s" % (paths.kept_plan(number), paths.kept_name(paths.PLAN)), root)
+    return _read_plan(_kept_plan_file(number), root)
 
 
 def kept_secrets(plan: Mapping[str, Any], number: int, root: str = "/") -> Dict[str, str]:
@@ -224,6 +242,15 @@ def _digests(number: int, root: str) -> Dict[str, Optional[str]]:
         return {paths.PLAN: None}
     kept = paths.kept_files(number, names)
     return {source: _digest(target, root) for source, target in kept.items()}
+
+
+def _kept_plan_file(number: int) -> str:
+    return "%s/%s" % (paths.kept_plan(number), paths.kept_name(paths.PLAN))
+
+
+def _digest_of_plan(path: str, root: str) -> Optional[str]:
+    plan = read_object(paths.below(root, path))
+    return _digest(path, root) if plan is None else digest_of(plan)
 
 
 def _digest(path: str, root: str) -> Optional[str]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 
@@ -61,6 +62,15 @@ def test_the_first_that_is_kept_counts(host):
     assert len(found.switches) == 1
     kept.put_back(found.switches[0].files, host.files)
     assert host.of("gpu0") == ("0.32.15", "A=1\n")
+
+
+def test_what_is_kept_belongs_to_the_plan_however_its_file_is_formatted(host):
+    first = keep(host, ["gpu0"])
+    with open(paths.PLAN, encoding="utf-8") as stream:
+        plan_in_force = json.load(stream)
+    with open(paths.PLAN, "w", encoding="utf-8") as stream:
+        json.dump(plan_in_force, stream, indent=3)
+    assert kept.load() == first and first.switches
 
 
 def test_what_is_kept_for_another_plan_counts_for_nothing(host):

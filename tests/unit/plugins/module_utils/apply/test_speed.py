@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import pathlib
 
 import pytest
@@ -81,20 +81,25 @@ def test_what_is_not_judged_is_told():
 
 @pytest.fixture(name="plans")
 def _plans(tmp_path, monkeypatch):
-    """The kept plans of a made-up host, and the path of its plan."""
-    monkeypatch.setattr(paths, "PLAN", write(tmp_path / "plan.json", "{}"))
+    """The kept plans of a made-up host, and its plan."""
+    monkeypatch.setattr(paths, "PLAN", write(tmp_path / "plan.json", json.dumps(PLAN, indent=1)))
+    monkeypatch.setattr(paths, "PLANS", str(tmp_path / "plans"))
     plans = []
     monkeypatch.setattr(history, "read_history", lambda: {"plans": plans, "leftovers": []})
     return plans
 
 
+def keep(number, plan):
+    write(pathlib.Path(paths.kept_plan(number)) / paths.kept_name(paths.PLAN), json.dumps(plan))
+
+
 def test_the_proof_before_is_that_of_the_plan_in_force(plans):
     assert speed.proven_before(PLAN) is None
-    digest = hashlib.sha256(pathlib.Path(paths.PLAN).read_bytes()).hexdigest()
-    plans.append({"files": {paths.PLAN: digest}, "tokens_per_second": {"gpu0": {"tiny:latest": 1.5}}, "number": 4})
+    keep(4, PLAN)  # formatted in another way
+    plans.append({"tokens_per_second": {"gpu0": {"tiny:latest": 1.5}}, "number": 4})
     assert speed.proven_before(PLAN) == ProvenPlan(PLAN, {"gpu0": {"tiny:latest": 1.5}}, 4)
     assert speed.proven_before({}) is None
     # A plan that was written after the last proof.
-    write_other = {"files": {paths.PLAN: "0" * 64}, "tokens_per_second": {}, "number": 5}
-    plans.append(write_other)
+    keep(5, BEFORE.plan)
+    plans.append({"tokens_per_second": {}, "number": 5})
     assert speed.proven_before(PLAN) is None

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import stat
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.json_text import json_text
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host import history
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.files import Files
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.ownership import FilesError
@@ -51,6 +53,26 @@ def keep(root, number, **more):
 
 def mode(path):
     return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def test_a_plan_is_told_by_what_it_says(root):
+    """What the role has written has the digest that an earlier version of the collection took, of the file's bytes."""
+    path, digest = root / "etc/ollama-multigpu/plan.json", lambda: history.digest_in_force(str(root))
+    keep(root, 1)
+    assert digest() == history.kept_digest(1, str(root)) == history.digest_of(json.loads(path.read_text()))
+    write(path, json_text(dict(json.loads(path.read_text()), note="\N{BULLET} 1e-7", number=1e-7)))
+    assert history.digest_of(json.loads(path.read_text())) == digest() == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert digest() != history.kept_digest(1, str(root))
+
+
+def test_a_damaged_plan_is_another_one_than_none(root):
+    path, found = root / "etc/ollama-multigpu/plan.json", []
+    for damaged in ('{"instances": ', "[]"):
+        write(path, damaged)
+        found.append(history.digest_in_force(str(root)))
+    path.unlink()
+    assert history.digest_in_force(str(root)) is None is history.kept_digest(1, str(root))
+    assert all(found) and len({*found, history.digest_of({})}) == 3
 
 
 def test_the_plan_in_force_is_kept_with_all_that_it_needs(root):

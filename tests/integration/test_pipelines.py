@@ -110,6 +110,24 @@ def test_galaxy_installs_the_archive(host, runner):
     assert host.status == 0 and installed.is_file(), host.output
 
 
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_before_the_release_the_url_of_the_archive_stands_for_the_name(archive, tmp_path, number):
+    """Where the examples install the collection, for GitHub, GitLab and an execution environment."""
+    meta, example = galaxy(), yaml.safe_load(shown.block("gitops", "yaml", number))
+    with galaxy_server.serving(archive, meta["namespace"], meta["name"], meta["version"]) as address:
+        url = address.replace("/api/", "/archive.tar.gz")
+        if number == 4:
+            named = json.dumps(example["dependencies"]["galaxy"]).replace("gpufleet.ollama", url)
+            (tmp_path / "requirements.yml").write_text(named)
+            script = "ansible-galaxy collection install -r requirements.yml"
+        else:
+            (script,) = {line for line, _variables in steps(example) if "galaxy" in line}
+            script = script.replace("gpufleet.ollama", url)
+        told = environment(collections=tmp_path, ANSIBLE_GALAXY_SERVER="http://127.0.0.1:9/api/")
+        run(["bash", "-ec", script], tmp_path, told)
+    assert (tmp_path / "ansible_collections" / "gpufleet" / "ollama" / "playbooks" / "site.yml").is_file()
+
+
 @pytest.mark.parametrize(
     "change, words",
     [

@@ -41,6 +41,11 @@ options:
     type: list
     elements: str
     default: []
+  names_only:
+    description:
+      - Check only O(names). For playbooks that use few of the variables.
+    type: bool
+    default: false
   model_lists:
     description:
       - C(ollama_multigpu_models) as it was given and further lists of models, by the names of their variables.
@@ -234,6 +239,7 @@ def argument_spec():
     return {
         "settings": {"type": "dict", "required": True, "no_log": True},
         "names": {"type": "list", "elements": "str", "default": []},
+        "names_only": {"type": "bool", "default": False},
         "model_lists": {"type": "dict", "default": {}, "no_log": True},
         "host": {"type": "dict", "no_log": True},
         "secrets": {"type": "dict", "default": {}, "no_log": True},

@@ -143,3 +143,13 @@ def test_the_playbook_asks_the_models_on_request(site):
     assert "answer_no_number (certain)" in asking.text and "This can explain: the answers are garbage." in asking.text
     assert asking.counts[HOST]["changed"] == 0
     assert "seconds is 601: give a number from 0 to 600." in refused.text
+
+
+@pytest.mark.parametrize("playbook", ["diagnose", "benchmark", "verify", "remove"])
+def test_a_misspelt_variable_is_refused_with_the_one_that_was_meant(site, playbook):
+    """Also by playbooks that use few of the variables. Nothing runs on the host."""
+    outcome = site.play(playbook, "-e", "ollama_multigpu_diagnose_answer=true", expect=2)
+    assert (
+        "diagnose_answer is not a variable of this role: did you mean ollama_multigpu_diagnose_answers?" in outcome.text
+    )
+    assert HOST not in outcome.counts

@@ -209,6 +209,9 @@ def test_entry_points_evaluate_the_variables_first():
         first = _load(ROLE / "tasks" / (entry + ".yml"))[0]
         assert first["ansible.builtin.import_tasks"] == "freeze.yml", entry
         assert first.get("when", "not __ollama_multigpu_is_stage") == "not __ollama_multigpu_is_stage"
+        if entry != "plan":  # which checks the values as well
+            second = _load(ROLE / "tasks" / (entry + ".yml"))[1]
+            assert {**second, "name": first["name"]} == {**first, "ansible.builtin.import_tasks": "names.yml"}, entry
     first = _load(ROLE / "tasks" / "main.yml")[0]
     assert first["ansible.builtin.import_tasks"] == "plan.yml" and "always" in first["tags"]
     assert _load(ROLE / "tasks" / "rollback.yml")[0]["ansible.builtin.import_tasks"] == "main.yml"

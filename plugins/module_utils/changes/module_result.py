@@ -16,7 +16,7 @@ from .give_back import adoption_record, give_back
 from .inputs import plan_input
 from .obstacles import host_obstacles, unknown_addresses
 from .program_units import Checking
-from .role_variables import PREFIX, settings_problems
+from .role_variables import PREFIX, name_problems, settings_problems
 from .schema import Changes, Wanted
 from .summary import summary_lines
 from .task_loops import change_data, work
@@ -85,6 +85,8 @@ def _settings_problems(options: dict[str, Any], is_planned: bool) -> list[str]:
     """Problems of the role's variables. A kept plan has its own models."""
     settings, lists = options["settings"], options.get("model_lists") or {}
     names = [name for name in options["names"] if not model_lists.is_list_name(name)]
+    if options.get("names_only"):
+        return name_problems(names, settings)
     if is_planned:
         own = lists.get(model_lists.MODELS)
         others = {name: value for name, value in lists.items() if name != model_lists.MODELS}
@@ -94,7 +96,7 @@ def _settings_problems(options: dict[str, Any], is_planned: bool) -> list[str]:
 
 
 def _way_back(options: dict[str, Any], name: str) -> dict[str, Any]:
-    """What can be said of a way back: which plan it leads to, and, once that is read, what stands in the way and with
+    """What can be said of a rollback: which plan it leads to, and, once that is read, what stands in the way and with
     which variables it is applied."""
     settings, host, plan = options["settings"], options["host"], options.get("kept_plan")
     target = rollback.choose(host, options["rollback_to"], name)

@@ -83,14 +83,23 @@ def settings_problems(settings: dict[str, Any], names: list[str]) -> list[str]:
         names: all variables that carry the role's prefix.
     """
     values = {name[len(PREFIX) :]: value for name, value in settings.items() if value is not None}
-    problems = [_unknown(name, settings) for name in sorted(set(names) - set(settings) - _RESULTS)]
-    problems += _wrong_types(values)
+    problems = name_problems(names, settings) + _wrong_types(values)
     problems += _numbers(values) + _places(values) + _release(values) + _acknowledged(values)
     problems += _environment(values, "environment", check_variable)
     problems += _environment(values, "environment_unchecked", check_unchecked)
     if settings.get(PREFIX + "models", ()) is None:
         values["models"] = []
     return problems + _given_twice(values) + _left_alone(values) + _models(values)
+
+
+def name_problems(names: list[str], settings: dict[str, Any]) -> list[str]:
+    """Return one sentence for each name that is not a variable of the role.
+
+    Args:
+        names: all variables that carry the role's prefix.
+        settings: {variable: value} of the variables that the role knows.
+    """
+    return [_unknown(name, settings) for name in sorted(set(names) - set(settings) - _RESULTS)]
 
 
 def _unknown(name: str, settings: dict[str, Any]) -> str:

@@ -19,7 +19,14 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.overview im
 
 #: Stages of a run in their order. Each is a folder of the role's tasks, or a file beside them.
 STAGES = ("plan", "install", "fetch", "switch", "finish", "verify", "report", "remove", "gateway", "other")
-_OF_FILES = {"freeze": "plan", "main": "plan", "rollback": "plan", "upgrade": "plan", "reported": "report"}
+_OF_FILES = {
+    "freeze": "plan",
+    "names": "plan",
+    "main": "plan",
+    "rollback": "plan",
+    "upgrade": "plan",
+    "reported": "report",
+}
 _PATH = re.compile(r"/roles/(?P<role>[^/]+)/(?:tasks|handlers)/(?:(?P<folder>\w+)/)?(?P<file>\w+)\.ya?ml")
 #: What is kept of the overviews.
 _KNOWN = ("in_force", "feasible", "changes", "verdict", "findings")

@@ -33,6 +33,15 @@ def test_the_variables_alone():
     assert len(found["obstacles"]) == 2 and found["msg"] == " ".join(found["obstacles"])
 
 
+def test_names_alone():
+    """Playbooks that use few of the variables do not refuse what they do not use."""
+    wrong = {"ollama_multigpu_version": "v1", "ollama_multigpu_models": []}
+    names = [*wrong, "ollama_multigpu_models_chat", "ollama_multigpu_endpoints"]
+    assert asked(names=names, names_only=True, settings=wrong)["obstacles"] == []
+    (said,) = asked(names=[*names, "ollama_multigpu_modles_dir"], names_only=True, settings=wrong)["obstacles"]
+    assert said.startswith("ollama_multigpu_modles_dir is not a variable of this role: did you mean")
+
+
 def test_lists_of_models_are_variables_and_must_not_contradict_each_other():
     chat = "ollama_multigpu_models_chat"
     lists = {"ollama_multigpu_models": [{"name": "a", "parallel": 2}], chat: [{"name": "a", "parallel": 4}]}
@@ -204,7 +213,7 @@ def test_a_way_back_is_answered_step_by_step():
     values = dict(given, **second["rollback"]["settings"])
     third = asked(settings=values, rollback_to=1, host=state, plan=old, servers=serving(old))
     assert third["obstacles"] == [] and third["work"]["history"] == {"number": 1, "rolled_back_from": 2}
-    # The same plan that is no way back gives none up, and models that the host has stay.
+    # The same plan that is no rollback gives none up, and models that the host has stay.
     assert asked(settings=values, host=state, plan=old)["work"]["history"] == {"number": 1, "rolled_back_from": None}
 
 

@@ -13,6 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.run_record 
     [
         ("/c/roles/ollama_multigpu/tasks/main.yml:7", "plan"),
         ("/c/roles/ollama_multigpu/tasks/freeze.yml:7", "plan"),
+        ("/c/roles/ollama_multigpu/tasks/names.yml:5", "plan"),
         ("/c/roles/ollama_multigpu/tasks/plan/host.yml:7", "plan"),
         ("/c/roles/ollama_multigpu/tasks/switch/one.yml:7", "switch"),
         ("/c/roles/ollama_multigpu/tasks/verify.yml:7", "verify"),

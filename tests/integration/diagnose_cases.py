@@ -212,6 +212,12 @@ GROUPS = {
         (KEPT_STATE, RESTART),
         ("context_of_the_tier",),
     ),
+    # 96 GiB give 262144 tokens, of which the model takes half.
+    "longest context": Group(
+        ("""ask '{"model": "llama3.1:8b"}'""",),
+        ("""ask '{"model": "llama3.1:8b", "keep_alive": 0}'""",),
+        ("context_of_the_tier",),
+    ),
     "all on one": drop_in(
         "unbalanced_split",
         "Environment=OLLAMA_SCHED_SPREAD=1",

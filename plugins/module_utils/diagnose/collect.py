@@ -25,6 +25,8 @@ from ..host import device_nodes, gpu_nodes, kernel_log, listeners, proc, program
 from ..host.json_file import read_object
 from ..host.unit_properties import main_pid
 from ..ollama.client import OllamaClient, OllamaError
+from ..ollama.parameters import of_show
+from ..ollama.staleness import trained_context
 from . import server_log
 from .asking import ask
 from .shapes import Engine, HostEvidence, Node, Program, Server
@@ -168,7 +170,7 @@ def _server(
     address = planned["url"] if planned else _address(pid, sockets)
     version, loaded = _api(address) if pid and address else (None, None)
     own = engines.engines(name, with_mapped=False) if properties else []
-    files = _files(address, loaded or [])
+    shown = _shown(address, loaded or [])
     return Server(
         name=name,
         planned=planned,
@@ -185,7 +187,7 @@ def _server(
         swapped_bytes=proc.swapped_bytes(pid) if pid else 0,
         log=server_log.read(journal),
         last_lines=tuple(last_lines(journal)),
-        engines=tuple(_engine(one, journal, inventory, files) for one in _of(own, pid)),
+        engines=tuple(_engine(one, journal, inventory, shown) for one in _of(own, pid)),
     )
 
 
@@ -224,19 +226,17 @@ def _api(address: str) -> tuple[str | None, list[dict[str, Any]] | None]:
         return None, None
 
 
-def _files(address: str | None, loaded: list[dict[str, Any]]) -> list[tuple[str | None, dict[str, Any]]]:
-    """[(base name of its blob, entry of /api/ps)]. Nobody is asked for the blob of the only model."""
-    if len(loaded) < 2 or not address:
-        return [(None, entry) for entry in loaded]
-    client = OllamaClient(address, _ANSWER_SECONDS)
-    return [(_file_of(client, entry["name"]), entry) for entry in loaded]
+def _shown(address: str | None, loaded: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """[(answer of /api/show, entry of /api/ps)] of loaded models; {} of one that the server does not describe."""
+    client = OllamaClient(address, _ANSWER_SECONDS) if address else None
+    return [(_show(client, entry["name"]) if client else {}, entry) for entry in loaded]
 
 
-def _file_of(client: OllamaClient, name: str) -> str | None:
+def _show(client: OllamaClient, name: str) -> dict[str, Any]:
     try:
-        return loaded_models.file_of(client.show(name))
+        return client.show(name)
     except OllamaError:
-        return None  # such as of a model that was deleted while it is loaded
+        return {}  # such as of a model that was deleted while it is loaded
 
 
 # -- engines ----------------------------------------------------------------------------------------------------------
@@ -246,18 +246,21 @@ def _engine(
     process: EngineProcess,
     journal: list[str],
     inventory: dict[str, Any],
-    files: list[tuple[str | None, dict[str, Any]]],
+    shown: list[tuple[dict[str, Any], dict[str, Any]]],
 ) -> Engine:
     started = proc.start_time(process.started)
     lines = engine_log.engine_lines(journal, process.port, process.model_file, started)
     # Which one of two models of the same blob it is, cannot be told.
-    own = [entry for file, entry in files if len(files) == 1 or file == process.model_file]
+    own = [one for one in shown if len(shown) == 1 or loaded_models.file_of(one[0]) == process.model_file]
+    answer, entry = own[0] if len(own) == 1 else ({}, None)
     return Engine(
         process=process,
         log=engine_log.parse_engine(lines) if lines else None,
         held=_held(process.pid, inventory),
         swapped_bytes=proc.swapped_bytes(process.pid),
-        loaded=own[0] if len(own) == 1 else None,
+        loaded=entry,
+        asked_context=of_show(answer.get("parameters")).get("num_ctx"),
+        trained_context=trained_context(answer),
     )
 
 

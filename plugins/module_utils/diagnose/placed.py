@@ -19,7 +19,9 @@ _SPREAD = "OLLAMA_SCHED_SPREAD"
 #: Of the shares of equal GPUs (reference of the project: 50 % and 15 points on each side).
 _MOST_UNEVEN = 0.15
 #: Ollama 0.15.5 made the default context depend on the memory of all GPUs (server/routes.go).
-_TIERS_SINCE, _LEAST_TIER = (0, 15, 5), 4096
+_TIERS_SINCE = (0, 15, 5)
+#: The shortest default that is longer than the one before these releases. A shorter context takes little memory.
+_LEAST_LONG = 32768
 _LAYERS = "-ngl"
 
 
@@ -252,16 +254,21 @@ def _balance(engine: Engine, server: Server, expected: list[dict[str, Any]]) -> 
 
 def _tier(engine: Engine, server: Server) -> Iterator[Finding]:
     found, loaded = release(server), (engine.loaded or {}).get("context_length")
-    default = server.log.default_context
+    default, trained = server.log.default_context, engine.trained_context
     if found is None or found.numbers < _TIERS_SINCE or not loaded or "OLLAMA_CONTEXT_LENGTH" in server.variables:
         return
-    if not default or default <= _LEAST_TIER or loaded != default:
+    # A model gets no more than it was trained for (ollama-behaviour.md 14.5).
+    is_capped = bool(default and isinstance(trained, int) and 0 < trained < default)
+    if not default or engine.asked_context is not None or loaded != (trained if is_capped else default):
+        return
+    if loaded < _LEAST_LONG:
         return
     spilled = _spilled(engine)
+    words = "its longest, because the default is %d" % default if is_capped else "the default"
     yield Finding(
         "context_of_the_tier",
-        "%s has a context of %d tokens, the default that Ollama %s derives from the memory of all GPUs%s"
-        % (engine.name, loaded, server.version, ", and some layers are on the CPU" if spilled else ""),
+        "%s has a context of %d tokens, %s that Ollama %s derives from the memory of all GPUs%s"
+        % (engine.name, loaded, words, server.version, ", and some layers are on the CPU" if spilled else ""),
         LIKELY if spilled else POSSIBLE,
         "Set OLLAMA_CONTEXT_LENGTH to the length that you need. Before Ollama 0.15.5, the default was 4096.",
         _MODELS + "context_length",

@@ -86,7 +86,8 @@ class Engine:
     """A process that serves one model, and what it holds.
 
     `held` is {uuid: bytes} by NVML, None where NVML does not tell the memory of processes. `loaded` is the model's
-    entry of /api/ps where it is known which one it is.
+    entry of /api/ps where it is known which one it is. Of this model, `asked_context` is its parameter num_ctx, and
+    `trained_context` the longest context that it takes; None where it has none, or where that is unknown.
     """
 
     process: EngineProcess
@@ -94,6 +95,8 @@ class Engine:
     held: dict[str, int] | None = None
     swapped_bytes: int = 0
     loaded: dict[str, Any] | None = None
+    asked_context: Any = None
+    trained_context: Any = None
 
     @property
     def name(self) -> str:

@@ -80,9 +80,9 @@ def test_a_server_its_engine_and_what_they_hold(says, process, tmp_path, monkeyp
 
 @pytest.mark.parametrize("listed", [["tiny"], ["tiny", "large"]])
 def test_an_engine_is_that_of_the_model_with_its_file(says, process, tmp_path, monkeypatch, listed):
-    """Which of several loaded models an engine serves is known by the blob; one alone is not asked for."""
+    """Which of several loaded models an engine serves is known by the blob. Its contexts are known, too."""
     pid, engine = process(), process("--model", "/blobs/sha256-2", "--port", "4000")
-    asked, files = [], {"tiny": "sha256-2", "large": "sha256-1"}
+    files = {"tiny": "sha256-2", "large": "sha256-1"}
     says({"ollama.service": unit(pid)})
     monkeypatch.setattr(collect.engines, "engines", lambda name, with_mapped: collect.engines.engines_among([engine]))
     monkeypatch.setattr(collect.engines, "of_server", lambda found, main: found)
@@ -91,11 +91,30 @@ def test_an_engine_is_that_of_the_model_with_its_file(says, process, tmp_path, m
     monkeypatch.setattr(
         collect.OllamaClient,
         "show",
-        lambda self, name: asked.append(name) or {"modelfile": "FROM /blobs/%s" % files[name]},
+        lambda self, name: {
+            "modelfile": "FROM /blobs/%s" % files[name],
+            "parameters": "num_ctx 8192" if name == "tiny" else None,
+            "model_info": {"general.architecture": "llama", "llama.context_length": len(name)},
+        },
     )
     (server,) = collect.collect(0, str(tmp_path / "none")).servers
-    assert [one.name for one in server.engines] == ["tiny"]
-    assert asked == (listed if len(listed) > 1 else [])
+    assert [(one.name, one.asked_context, one.trained_context) for one in server.engines] == [("tiny", 8192, 4)]
+
+
+def test_a_model_that_the_server_does_not_describe_is_known_by_its_name(says, process, tmp_path, monkeypatch):
+    pid, engine = process(), process("--model", "/blobs/sha256-2", "--port", "4000")
+
+    def fails(self, name):
+        raise collect.OllamaError("tiny", "not found")
+
+    says({"ollama.service": unit(pid)})
+    monkeypatch.setattr(collect.engines, "engines", lambda name, with_mapped: collect.engines.engines_among([engine]))
+    monkeypatch.setattr(collect.engines, "of_server", lambda found, main: found)
+    monkeypatch.setattr(collect, "_address", lambda pid, sockets: "http://127.0.0.1:1")
+    monkeypatch.setattr(collect, "_api", lambda address: ("0.32.15", [{"name": "tiny"}]))
+    monkeypatch.setattr(collect.OllamaClient, "show", fails)
+    (server,) = collect.collect(0, str(tmp_path / "none")).servers
+    assert [(one.name, one.asked_context, one.trained_context) for one in server.engines] == [("tiny", None, None)]
 
 
 def test_a_server_is_asked_for_the_nodes_of_all_gpus(says, process, tmp_path, monkeypatch):

@@ -104,3 +104,24 @@ def test_another_context_is_not_of_the_tier(context):
     assert not found(runs(made, log=replace(TIER, default_context=4096)))
     chosen = engine(loaded=LARGE)
     assert not found(runs(chosen, {"OLLAMA_CONTEXT_LENGTH": "262144"}, log=TIER))
+    assert not found(runs(replace(chosen, asked_context=262144), log=TIER)), "its Modelfile asks for it"
+
+
+@pytest.mark.parametrize(
+    ("trained", "context", "kinds"),
+    [
+        (131072, 131072, {"context_of_the_tier"}),
+        (131072, 32768, set()),
+        (262144, 262144, {"context_of_the_tier"}),
+        (1048576, 262144, {"context_of_the_tier"}),
+        (32768, 32768, {"context_of_the_tier"}),
+        (8192, 8192, set()),
+        (None, 131072, set()),
+    ],
+)
+def test_a_default_beyond_what_a_model_takes_gives_all_that_it_takes(trained, context, kinds):
+    made = engine(loaded=dict(LARGE, context_length=context), trained_context=trained)
+    told = found(runs(made, log=TIER))
+    assert set(told) == kinds
+    is_capped = context != 262144
+    assert all(("its longest, because the default is 262144" in one.evidence) is is_capped for one in told.values())

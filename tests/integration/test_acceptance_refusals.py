@@ -78,7 +78,7 @@ CASES = {
     ),
     "open-to-everybody": (
         {**tiny(), "ollama_multigpu_listen_address": "192.0.2.7"},
-        ["asks nobody for a password", "name the clients", "ollama_multigpu_allow_from"],
+        ["which has no authentication", "name the clients", "ollama_multigpu_allow_from"],
     ),
     "library-of-others": (
         {**tiny(), "ollama_multigpu_environment": {"LD_PRELOAD": "/tmp/x.so"}},

@@ -110,7 +110,7 @@ def test_hosts_are_upgraded_the_canary_first(site):
         assert {record["verdict"] for record in records.values()} == {"pass"}
         assert records[2]["tokens_per_second"]["gpu0-1"]["tiny:latest-optimized"] == 200.0
         assert running(host) == (NEW, "MY_TOKEN=of " + NEW)
-        # The old one is there for a quick way back.
+        # The old one is there for a quick rollback.
         assert sorted(on(host, "ls", "/usr/local/lib/ollama-multigpu/releases").split()) == [OLD, NEW]
         assert 'MY_TOKEN="of %s"' % OLD in on(host, "cat", PLANS + "/1/instances/gpu0-1.env")
     assert changed(site.play("site", *to(NEW))) == {"a": 0, "b": 0}
@@ -174,7 +174,7 @@ def test_hosts_go_back_on_request(site):
         assert running(host) == (OLD, "MY_TOKEN=of " + OLD)
         assert kept(host)[1]["rolled_back_from"] == 2
     again = site.play("rollback", *to(NEW))
-    assert changed(again) == {"a": 0, "b": 0} and "since the way back from plan 2" in again.text
+    assert changed(again) == {"a": 0, "b": 0} and "since the rollback from plan 2" in again.text
 
 
 @pytest.mark.full

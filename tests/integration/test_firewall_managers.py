@@ -185,7 +185,7 @@ def _lists(site, manager):
 
 
 def _ports(site, manager):
-    """Other ports are opened, and those of before no more; the way back is the same."""
+    """Other ports are opened, and those of before no more; so it is after a rollback."""
     before = served(manager.listing)
     play(site, "friend", port=11500)
     assert connects("friend", port=11500) and not connects("other", port=11500)

@@ -356,7 +356,7 @@ def test_a_removal_leaves_nothing(site):
 
 def test_mistakes_are_one_sentence(site):
     for given, words in (
-        ({"ollama_gateway_keys": []}, "asks nobody for a key; set ollama_gateway_keys"),
+        ({"ollama_gateway_keys": []}, "has no authentication; set ollama_gateway_keys"),
         ({"ollama_gateway_drain": ["z"]}, "ollama_gateway_drain has z, which is neither a host nor an instance"),
         ({"ollama_gateway_gpu_hosts": ["c"]}, "The facts of c are no JSON object"),
     ):

@@ -44,7 +44,7 @@ class Host:
 
     def status(self) -> list[str]:
         """The lines of `status` below its head."""
-        return [line.text for line in status_lines(self.proof, self.seen.inventory)]
+        return [line.text for line in status_lines(self.proof, self.seen.inventory, self.plan)]
 
     def findings(self) -> list[Any]:
         """The findings of `diagnose`."""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Which plans are kept on a host, and which release is kept for a way back. Pure.
+"""Which plans are kept on a host, and which release is kept for a rollback. Pure.
 
 A plan is told by its text and by the environments of its instances, with their secret values. Each is kept once: one
 that comes into force again keeps its number, is the last again, and gets the record of its new proof. A run that
@@ -54,7 +54,7 @@ def compare_history(
 def kept_release(plans: Iterable[Mapping[str, Any]], version: str) -> Optional[str]:
     """Return the release that stays on a host beside the one in use: that of the last plan with another one.
 
-    A release has gigabytes, so it is one. The way back to a plan with an earlier release fetches that again.
+    A release has gigabytes, so it is one. A rollback to a plan with an earlier release fetches that again.
 
     Args:
         plans: of host_info's `history`, the last one in force at the end.

@@ -37,7 +37,7 @@ class Target:
 def choose(host: Mapping[str, Any], wanted: Any, name: str) -> Target:
     """Return the plan to go back to.
 
-    The plan before the one in force is meant once: where the plan in force is one that a way back led to, it is the
+    The plan before the one in force is meant once: where the plan in force is one that a rollback led to, it is the
     target itself, so that a second run changes nothing.
 
     Args:
@@ -57,10 +57,10 @@ def choose(host: Mapping[str, Any], wanted: Any, name: str) -> Target:
     last, there = plans[-1], in_force(host)
     if there is None:  # a plan that was never proven, or one that a killed run has left
         return Target(last["number"])
-    if there != last["number"]:  # a way back that was killed before it was written down
+    if there != last["number"]:  # a rollback that was killed before it was written down
         return Target(there, last["number"])
     if last["rolled_back_from"] is not None:
-        note = "Plan %d is in force since the way back from plan %d: name an earlier plan to go back further. %s" % (
+        note = "Plan %d is in force since the rollback from plan %d: name an earlier plan to go back further. %s" % (
             there,
             last["rolled_back_from"],
             kept_words(plans, name),

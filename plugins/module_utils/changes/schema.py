@@ -147,7 +147,7 @@ class Wanted:
     `acknowledged` names what may open a service to others. `secrets` are the values of variables that the plan hides,
     by name. `is_rollback` tells that the plan is a kept one, and `rolled_back_from` is the number of the plan that is
     given up for it, None where there is none.
-    `keep_blobs` tells whether blobs of models that were replaced or removed stay for a quick way back.
+    `keep_blobs` tells whether blobs of models that were replaced or removed stay for a quick rollback.
     """
 
     version: str

@@ -45,7 +45,7 @@ def of_address(listen_address: str, allowed: Sequence[str] = ()) -> Optional[str
     if allowed and not networks.hold_everybody(allowed):
         return None
     where = "every network of the host" if addresses.is_wildcard(address) else "the network of this address"
-    return "opens Ollama, which asks nobody for a password, on " + where
+    return "opens Ollama, which has no authentication, on " + where
 
 
 def of_variable(name: str, value: str) -> Optional[str]:

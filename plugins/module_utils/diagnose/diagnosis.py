@@ -8,7 +8,7 @@ import dataclasses
 from typing import Any
 
 from ..common.sizes import counted
-from ..gpu.names import gpu_names, short_name, with_names
+from ..gpu.names import gpu_names, unnamed, with_names
 from . import benchmark
 from .answers import answer_findings
 from .driver import driver_findings
@@ -59,11 +59,7 @@ def looked_at(evidence: HostEvidence) -> list[str]:
     """Return sentences on what the host has, so that a reader sees what was looked at."""
     inventory = evidence.inventory
     names = gpu_names(inventory, evidence.plan, with_uuids=True)
-    gpus = ", ".join(
-        names.get(gpu.get("uuid") or "")
-        or "GPU %s (%s, no UUID)" % (gpu.get("index"), short_name(gpu.get("name") or "unknown"))
-        for gpu in evidence.gpus
-    )
+    gpus = ", ".join(names.get(gpu.get("uuid") or "") or unnamed(gpu) for gpu in evidence.gpus)
     if inventory.get("state") == "ok":
         told = ["Driver %s; %s." % (inventory.get("driver_version") or "of an unknown version", gpus or "no GPU")]
     elif inventory.get("no_gpu_present"):

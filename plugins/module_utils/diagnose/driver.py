@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any, Iterator
 
 from ..gpu import health, schema
+from ..gpu.names import unnamed
 from .kinds import remedy_of
 from .shapes import CERTAIN, LIKELY, Finding, HostEvidence, Node, Server
 
@@ -68,7 +69,7 @@ def _not_listed(address: str, evidence: HostEvidence) -> Finding:
 
 def _lost(gpu: dict[str, Any]) -> Iterator[Finding]:
     codes = {error.get("code"): field for field, error in (gpu.get("errors") or {}).items()}
-    where = gpu.get("uuid") or "GPU %s" % gpu.get("index")
+    where = gpu.get("uuid") or unnamed(gpu)
     for code, says, remedy in (
         (
             health.LOST,

@@ -12,6 +12,7 @@ import time
 from typing import Any, Callable
 
 from ..common.names import key_of, served_name
+from ..common.visible_devices import VISIBLE_DEVICES
 from ..host import device_nodes, proc, systemd
 from ..host.unit_properties import main_pid
 from ..ollama.client import CANNOT_GENERATE, OllamaClient, OllamaError
@@ -179,7 +180,7 @@ class Observer:
         self.observed.closed_nodes = device_nodes.closed_nodes(self.observed.unit, nodes) if nodes else {}
         for found in self.observed.models.values():
             if found.log:
-                visible = ((found.engine and found.engine.environment) or {}).get("CUDA_VISIBLE_DEVICES")
+                visible = ((found.engine and found.engine.environment) or {}).get(VISIBLE_DEVICES)
                 found.device_uuids = engine_log.device_uuids(found.log, visible, gpus)
 
     def strangers_on_gpus(self, inventory: dict[str, Any]) -> bool:

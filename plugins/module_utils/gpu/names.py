@@ -44,19 +44,14 @@ def gpu_names(
         plan: of placement_info. Its numbers are those of the names of instances; it knows GPUs that are gone.
         with_uuids: whether all names have the UUID.
     """
-    listed = [*((plan or {}).get("left_out") or []), *((plan or {}).get("gpus") or [])]
-    planned = {gpu["uuid"]: gpu for gpu in listed if gpu.get("uuid") and number_of(gpu) is not None}
+    planned, numbers = _planned(plan), gpu_numbers(inventory, plan)
     labels: dict[str, str] = {}
     words: dict[str, str] = {}
     for gpu in inventory.get("gpus") or []:
-        devices = (gpu.get("mig") or {}).get("devices") or []
-        # A plan lists the MIG devices of a GPU in its place, with the number of the GPU.
-        known = [number_of(planned[one["uuid"]]) for one in [gpu, *devices] if one.get("uuid") in planned]
-        number = known[0] if known else number_of(gpu)
-        for device in [gpu, *devices] if number is not None else []:
+        for device in _with_devices(gpu):
             part = "" if device is gpu else ", MIG device %s" % device.get("gpu_instance_id")
-            if device.get("uuid"):
-                labels[device["uuid"]] = "GPU %s%s" % (number, part)
+            if device.get("uuid") in numbers:
+                labels[device["uuid"]] = "GPU %s%s" % (numbers[device["uuid"]], part)
                 words[device["uuid"]] = short_name(device.get("name") or gpu.get("name") or "")
     there = set(labels)
     for uuid in planned.keys() - there:
@@ -64,6 +59,42 @@ def gpu_names(
     count = Counter(labels.values())
     alone = {uuid for uuid in there if count[labels[uuid]] == 1 and not with_uuids}
     return {uuid: _named(labels[uuid], words[uuid], "" if uuid in alone else uuid) for uuid in labels}
+
+
+def gpu_numbers(inventory: Mapping[str, Any], plan: Optional[Mapping[str, Any]] = None) -> dict[str, int]:
+    """Return {UUID: number that people see} of the GPUs and MIG devices of a host. A MIG device has that of its GPU.
+
+    Args:
+        inventory: the fact `gpu_inventory`.
+        plan: of placement_info.
+    """
+    planned, found = _planned(plan), {}
+    for gpu in inventory.get("gpus") or []:
+        # A plan lists the MIG devices of a GPU in its place, with the number of the GPU.
+        known = [number_of(planned[one["uuid"]]) for one in _with_devices(gpu) if one.get("uuid") in planned]
+        number = known[0] if known else number_of(gpu)
+        if number is not None:
+            found.update({one["uuid"]: number for one in _with_devices(gpu) if one.get("uuid")})
+    return found
+
+
+def unnamed(gpu: Mapping[str, Any]) -> str:
+    """Return "GPU 1 (RTX A6000, no UUID)" for a GPU that the driver lists without its UUID, with the index of NVML: no
+    plan can have numbered it.
+
+    Args:
+        gpu: of the fact `gpu_inventory`.
+    """
+    return _named("GPU %s" % gpu.get("index"), short_name(gpu.get("name") or ""), "no UUID")
+
+
+def _planned(plan: Optional[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    listed = [*((plan or {}).get("left_out") or []), *((plan or {}).get("gpus") or [])]
+    return {gpu["uuid"]: gpu for gpu in listed if gpu.get("uuid") and number_of(gpu) is not None}
+
+
+def _with_devices(gpu: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [gpu, *((gpu.get("mig") or {}).get("devices") or [])]
 
 
 def _named(label: str, *words: str) -> str:

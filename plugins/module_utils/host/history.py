@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The plans that were in force on a host, each with all that a way back to it needs: its environment files with their
+"""The plans that were in force on a host, each with all that a rollback to it needs: its environment files with their
 true values, the unit, and what its proof has found.
 
 A kept plan is a directory of root's (`paths.kept_files`). Its record is written last, so one without a record is left
@@ -47,7 +47,7 @@ class PlanRecord:
         tokens_per_second: {instance: {model: of the proof's generation}}; without models that generate nothing.
         load_seconds: {instance: {model: how long its last load took}}, of those that the proof could tell.
         seconds_without_answer: {instance: how long its last switch took}, of those that were switched.
-        rolled_back_from: number of the plan that was given up for this one; None where it was not a way back.
+        rolled_back_from: number of the plan that was given up for this one; None where it was not a rollback.
     """
 
     number: int

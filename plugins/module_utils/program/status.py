@@ -53,9 +53,8 @@ def status(places: Places) -> Answer:
         gpu_state=seen.inventory.get("state"),
     )
     code = FINE if running else OF_VERDICT[seen.evidence.verdict]
-    return Answer(
-        code, lines + [Line("")] + status_lines(seen.evidence, seen.inventory, _cgroups(seen.inventory)), data
-    )
+    shown = status_lines(seen.evidence, seen.inventory, plan, _cgroups(seen.inventory))
+    return Answer(code, lines + [Line("")] + shown, data)
 
 
 def _cgroups(inventory: dict[str, Any]) -> dict[int, str]:

@@ -11,6 +11,7 @@ from typing import Any
 from ..common.sizes import gib
 from ..evidence.shapes import Evidence, InstanceEvidence, ModelEvidence
 from ..gpu.holders import held_by
+from ..gpu.names import gpu_numbers
 from ..gpu.schema import devices_by_uuid
 from .shapes import LEVEL_OF_VERDICT, WARNING, Line
 from .verdicts import verdict_lines, verdicts
@@ -22,19 +23,22 @@ _SHORT_UUID = 12  # "GPU-4f5e6d7c": no two GPUs of a host were seen to share the
 _COLUMNS = (("INSTANCE", 10), ("MODEL", 27), ("LAYERS", 7), ("PLANNED", 9), ("SEEN", 9), ("VERDICT", 8))
 
 
-def status_lines(evidence: Evidence, inventory: dict[str, Any], cgroups: Mapping[int, str] | None = None) -> list[Line]:
+def status_lines(
+    evidence: Evidence, inventory: dict[str, Any], plan: dict[str, Any], cgroups: Mapping[int, str] | None = None
+) -> list[Line]:
     """Return a table of the GPUs, then the verdict.
 
     Args:
         evidence: of the plan.
         inventory: the GPU facts.
+        plan: whose numbers the GPUs have.
         cgroups: {pid: text of /proc/PID/cgroup} of processes on GPUs, as far as they were read.
     """
     lines = [Line("  " + _row(name for name, _width in _COLUMNS))]
-    facts = devices_by_uuid(inventory)
+    facts, numbers = devices_by_uuid(inventory), gpu_numbers(inventory, plan)
     planned = [device.uuid for _one, model in _models(evidence) for device in model.devices]
     for uuid in list(facts) + sorted(set(planned) - set(facts)):
-        lines.append(Line(_gpu_line(uuid, facts.get(uuid), inventory)))
+        lines.append(Line(_gpu_line(uuid, facts.get(uuid), inventory, numbers.get(uuid))))
         lines += _rows_of(uuid, evidence)
         lines += _notes(facts.get(uuid) or {}, {instance.unit for instance in evidence.instances}, cgroups or {})
     if any(not model.devices for _one, model in _models(evidence)):
@@ -51,17 +55,16 @@ def _models(evidence: Evidence) -> list[tuple[InstanceEvidence, ModelEvidence]]:
     return [(instance, model) for instance in evidence.instances for model in instance.models]
 
 
-def _gpu_line(uuid: str, device: dict[str, Any] | None, inventory: dict[str, Any]) -> str:
+def _gpu_line(uuid: str, device: dict[str, Any] | None, inventory: dict[str, Any], number: int | None) -> str:
     short = uuid[:_SHORT_UUID]
     if device is None:
         problem = inventory.get("reason") if inventory.get("state") != "ok" else None
         return _cut("GPU ?   %s  is planned and not there: %s" % (short, problem or "the driver does not list it"))
     memory, health = device.get("memory") or {}, device.get("health") or {}
-    index = device.get("index")
     return _cut(
         "GPU %-3s %s  %s  %s of %s in use%s"
         % (
-            "-" if index is None else index,
+            "-" if number is None else number,
             short,
             (device.get("name") or "")[:24],
             gib(memory.get("used_bytes"), "?"),

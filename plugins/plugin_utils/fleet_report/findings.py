@@ -34,7 +34,7 @@ def _of_inventory(answers: Answers) -> list[FindingReport]:
 
 
 def _of_gpus(gpus: list[GpuReport]) -> list[FindingReport]:
-    remedy = "Look at it on the host with nvidia-smi, and leave it out with ollama_multigpu_cordon until it is well."
+    remedy = "Run nvidia-smi on the host. Exclude the GPU with ollama_multigpu_cordon until it is repaired."
     return [
         FindingReport("gpu_" + gpu.health, "%s %s" % (gpu.label, gpu.uuid), "; ".join(gpu.notes), remedy)
         for gpu in gpus

@@ -287,7 +287,7 @@ def _check_exposure(listen: str, keys: Sequence[Key], certificate: Optional[str]
     if addresses.is_loopback(listen):
         return
     for name, there, what in (
-        ("keys", bool(keys), "asks nobody for a key; set ollama_gateway_keys"),
+        ("keys", bool(keys), "has no authentication; set ollama_gateway_keys"),
         ("tls", certificate is not None, "sends keys and answers without encryption; set ollama_gateway_tls"),
     ):
         if not there and name not in given:

@@ -10,6 +10,7 @@ from typing import Any, Iterator, Optional, Sequence
 from ...common import addresses, paths
 from ...common.names import key_of
 from ...common.sizes import GIB
+from ...common.visible_devices import VISIBLE_DEVICES
 from ..ask import inherited
 from ..ask.applied import Applied
 from ..ask.service import Service
@@ -213,7 +214,7 @@ def environment(instance: Instance, service: Service) -> dict[str, str]:
         "OLLAMA_HOST": addresses.host_and_port(service.listen_address, instance.port),
         "OLLAMA_MODELS": store,
         "CUDA_CACHE_PATH": paths.cuda_cache(store),
-        "CUDA_VISIBLE_DEVICES": ",".join(instance.members[0].placed.uuids) or NO_GPU,
+        VISIBLE_DEVICES: ",".join(instance.members[0].placed.uuids) or NO_GPU,
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "OLLAMA_VULKAN": "0",
         "OLLAMA_NO_CLOUD": "1",

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Which plans are kept: once each, the last five in force, and one release for a way back."""
+"""Which plans are kept: once each, the last five in force, and one release for a rollback."""
 
 from __future__ import annotations
 

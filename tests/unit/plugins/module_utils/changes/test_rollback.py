@@ -60,7 +60,7 @@ def test_a_second_way_back_stays_where_the_first_one_led():
     number, given_up, note = chosen(state)
     assert (number, given_up) == (2, None)
     assert note.startswith(
-        "Plan 2 is in force since the way back from plan 3: name an earlier plan to go back further."
+        "Plan 2 is in force since the rollback from plan 3: name an earlier plan to go back further."
     )
     assert "web1 keeps 1 (Ollama 0.32.15, 2026-11-28T22:40:00Z), 2 (" in note
 

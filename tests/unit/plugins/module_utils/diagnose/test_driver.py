@@ -34,7 +34,7 @@ CASES = {
         host(inventory=inventory(unlisted=["0000:81:00.0"]), bound_drivers={"0000:81:00.0": "vfio-pci"}),
         ["0000:81:00.0", "vfio-pci"],
     ),
-    "gpu_lost": (host(inventory=inventory(second=LOST)), ["GPU 1", "error 15"]),
+    "gpu_lost": (host(inventory=inventory(second=LOST)), ["for GPU 1 (RTX A6000, no UUID): ", "error 15"]),
     "device_node_missing": (host(nodes=nodes(uvm=None)), ["/dev/nvidia-uvm", "nvidia_uvm"]),
     "device_node_closed": (host(nodes=nodes(second=0o660)), ["user 998", "/dev/nvidia1 (mode 0660)"]),
     "unit_hides_devices": (

@@ -7,8 +7,10 @@ from __future__ import annotations
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.names import (
     gpu_names,
+    gpu_numbers,
     number_of,
     short_name,
+    unnamed,
     with_names,
 )
 
@@ -57,6 +59,16 @@ def test_mig_devices_of_a_plan_keep_their_number_and_have_that_of_the_gpu():
         M: "GPU 4, MIG device 2 (A100 MIG 3g.20gb)",
         other: "GPU 4, MIG device 3 (A100 MIG 3g.20gb)",
     }
+
+
+def test_a_gpu_without_a_uuid_has_the_index_of_nvml():
+    assert unnamed({"index": 1}) == "GPU 1 (no UUID)"
+    assert unnamed({"index": 1, "name": "NVIDIA A100"}) == "GPU 1 (A100, no UUID)"
+
+
+def test_numbers_are_those_of_the_plan_also_of_mig_devices():
+    plan = {"gpus": [{"uuid": A, "number": 5}, {"uuid": M, "number": 7}]}
+    assert gpu_numbers(FACTS) == {A: 0, B: 1, M: 1} and gpu_numbers(FACTS, plan) == {A: 5, B: 7, M: 7}
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,11 @@ GIB = 1024**3
 
 
 def lines(wanted=None, **changes):
-    seen = observations(**changes)
-    return [line.text for line in status_lines(check_plan(wanted or plan(), seen), seen.inventory)]
+    return told(observations(**changes), wanted or plan())
+
+
+def told(seen, wanted):
+    return [line.text for line in status_lines(check_plan(wanted, seen), seen.inventory, wanted)]
 
 
 def test_each_gpu_has_its_models_below_it():
@@ -26,6 +29,14 @@ def test_each_gpu_has_its_models_below_it():
         assert "llama4:16x" in text[number + 1] and "24/49" in text[number + 1] and text[number + 1].endswith("pass")
     assert "33.3 GiB" in text[first + 1] and "32.3 GiB" in text[second + 1]
     assert text[-1].startswith("Verdict: pass")
+
+
+def test_a_gpu_has_the_number_that_the_plan_gave_it():
+    """NVML numbers the GPUs anew where one is gone or added."""
+    wanted, seen = plan(), observations()
+    wanted["gpus"] = [dict(gpu, number=gpu["index"] + 2) for gpu in seen.inventory["gpus"]]
+    numbers = {line.split()[2]: line.split()[1] for line in told(seen, wanted) if line.startswith("GPU ")}
+    assert numbers == {A[:12]: "2", B[:12]: "3"}
 
 
 @pytest.mark.parametrize(
@@ -56,7 +67,7 @@ def test_a_name_is_not_broken_at_its_hyphens():
 def test_a_gpu_that_is_gone_is_named():
     seen = observations()
     seen.inventory["gpus"] = seen.inventory["gpus"][:1]
-    text = [line.text for line in status_lines(check_plan(plan(), seen), seen.inventory)]
+    text = told(seen, plan())
     (gone,) = [line for line in text if line.startswith("GPU ?")]
     assert B[:12] in gone and "not there" in gone
     assert text[-1] != "" and any("gpu_not_seen" in line for line in text)
@@ -65,7 +76,7 @@ def test_a_gpu_that_is_gone_is_named():
 def test_models_without_a_gpu_have_a_place():
     seen = observations(held={})
     wanted = plan(shares={})
-    text = [line.text for line in status_lines(check_plan(wanted, seen), seen.inventory)]
+    text = told(seen, wanted)
     assert "No GPU" in text and "nothing is planned here" in text[2]
 
 
@@ -76,7 +87,7 @@ def test_others_and_the_reasons_of_a_bad_health_are_named():
         {"pid": 4712, "name": None, "unit": None, "used_bytes": None},
     ]
     seen.inventory["gpus"][1]["health"] = {"state": "degraded", "reasons": ["its clocks are lowered because of heat"]}
-    text = [line.text for line in status_lines(check_plan(plan(), seen), seen.inventory)]
+    text = told(seen, plan())
     assert "  outside the plan: 9.0 GiB of process 4711 (python3, unit batch.service)" in text
     assert "  outside the plan: an unknown amount of process 4712 (unknown, no unit)" in text
     assert "  its clocks are lowered because of heat" in text and not any("ollama@" in line for line in text)

@@ -53,7 +53,7 @@ def test_two_keys_differ_in_name_and_key():
 
 def test_what_is_open_is_acknowledged_by_name():
     keys = [{"name": "a", "key": KEY}]
-    with pytest.raises(GatewayError, match="asks nobody for a key"):
+    with pytest.raises(GatewayError, match="has no authentication"):
         gateway(settings(listen_address="0.0.0.0"), ONE, "/x.pem")
     with pytest.raises(GatewayError, match="without encryption"):
         gateway(settings(listen_address="0.0.0.0", keys=keys), ONE, None)

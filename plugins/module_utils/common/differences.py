@@ -14,7 +14,8 @@ LONGEST_NEW = 10
 def differences(entries: Iterable[tuple[str, Any, Any]], together: str, details: bool) -> list[dict[str, str]]:
     """Return the differences of several things.
 
-    Each one with text has its own. What is no text, or is only counted, shares one with a line for each thing.
+    Each text has one, which names all things with this text before and after. What is no text, or is only counted,
+    shares one with a line for each thing.
 
     Args:
         entries: (name, before, after) of each: texts, or dictionaries of attributes.
@@ -22,23 +23,24 @@ def differences(entries: Iterable[tuple[str, Any, Any]], together: str, details:
         details: whether to show long texts that are new, or gone. They are those of the role, and not what a user has
             to look at.
     """
-    found = []
+    found: dict[tuple[str, str], list[str]] = {}
     states: tuple[list[str], list[str]] = ([], [])
     for name, before, after in entries:
         if isinstance(before, str) or isinstance(after, str):
-            texts = [text if isinstance(text, str) else "" for text in (before, after)]
+            texts = (before if isinstance(before, str) else "", after if isinstance(after, str) else "")
             counts = [len(text.splitlines()) for text in texts]
             if details or 0 not in counts or max(counts) <= LONGEST_NEW:
-                found.append(_difference(name, *texts))
+                found.setdefault(texts, []).append(name)
                 continue
             words = ["%d lines, which -v shows" % count if count else "" for count in counts]
         else:
             words = [_in_words(state or {}) for state in (before, after)]
         for lines, said in zip(states, words):
             lines += ["%s: %s\n" % (name, said)] if said else []
+    told = [_difference(", ".join(names), *texts) for texts, names in found.items()]
     if states[0] or states[1]:
-        found.append(_difference(together, *map("".join, states)))
-    return found
+        told.append(_difference(together, *map("".join, states)))
+    return told
 
 
 def value_in_words(value: Any) -> str:

@@ -24,6 +24,15 @@ def test_differences_of_texts_are_shown_one_by_one():
     ]
 
 
+def test_a_text_that_several_things_have_is_shown_once():
+    """Such as the definition of a model that each instance gets; not what is other before or after."""
+    assert shown(("", "x"), ("a", "b"), ("", "x"), ("a", "x"), (None, "x")) == [
+        ("/0, /2, /4", "", "x"),
+        ("/1", "a", "b"),
+        ("/3", "a", "x"),
+    ]
+
+
 def test_what_is_new_and_long_is_shown_on_request():
     told = ": 11 lines, which -v shows\n"
     assert shown(("", LONG), (LONG, ""), (None, LONG), ({}, {"mode": "0600"})) == [

@@ -44,7 +44,7 @@ def gpu_names(
         plan: of placement_info. Its numbers are those of the names of instances; it knows GPUs that are gone.
         with_uuids: whether all names have the UUID.
     """
-    planned, numbers = _planned(plan), gpu_numbers(inventory, plan)
+    planned, numbers = _planned(plan), shown_numbers(inventory, plan)
     labels: dict[str, str] = {}
     words: dict[str, str] = {}
     for gpu in inventory.get("gpus") or []:
@@ -61,7 +61,7 @@ def gpu_names(
     return {uuid: _named(labels[uuid], words[uuid], "" if uuid in alone else uuid) for uuid in labels}
 
 
-def gpu_numbers(inventory: Mapping[str, Any], plan: Optional[Mapping[str, Any]] = None) -> dict[str, int]:
+def shown_numbers(inventory: Mapping[str, Any], plan: Optional[Mapping[str, Any]] = None) -> dict[str, int]:
     """Return {UUID: number that people see} of the GPUs and MIG devices of a host. A MIG device has that of its GPU.
 
     Args:

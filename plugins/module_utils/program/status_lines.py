@@ -11,7 +11,7 @@ from typing import Any
 from ..common.sizes import gib
 from ..evidence.shapes import Evidence, InstanceEvidence, ModelEvidence
 from ..gpu.holders import held_by
-from ..gpu.names import gpu_numbers
+from ..gpu.names import shown_numbers
 from ..gpu.schema import devices_by_uuid
 from .shapes import LEVEL_OF_VERDICT, WARNING, Line
 from .verdicts import verdict_lines, verdicts
@@ -35,7 +35,7 @@ def status_lines(
         cgroups: {pid: text of /proc/PID/cgroup} of processes on GPUs, as far as they were read.
     """
     lines = [Line("  " + _row(name for name, _width in _COLUMNS))]
-    facts, numbers = devices_by_uuid(inventory), gpu_numbers(inventory, plan)
+    facts, numbers = devices_by_uuid(inventory), shown_numbers(inventory, plan)
     planned = [device.uuid for _one, model in _models(evidence) for device in model.devices]
     for uuid in list(facts) + sorted(set(planned) - set(facts)):
         lines.append(Line(_gpu_line(uuid, facts.get(uuid), inventory, numbers.get(uuid))))

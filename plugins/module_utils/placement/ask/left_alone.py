@@ -16,6 +16,7 @@ from ...common.pci import in_pci_order
 from ..errors import PlacementError
 from ..left_out import LeftAlone
 from . import model_options, selectors, until
+from .gpus import gpu_numbers
 from .selectors import Facts
 
 CORDON, EXCLUDE = "cordon", "exclude"
@@ -80,13 +81,15 @@ def left_alone(
     facts = in_pci_order(fact for fact in gpu_inventory.get("gpus") or [] if fact.get("uuid"))
     # Of GPUs that cannot be read nothing is known: gpu_faults.py says that, and not that an index is wrong.
     readable = gpu_inventory.get("state") in (None, "ok") or bool(gpu_inventory.get("no_gpu_present"))
+    numbers = gpu_numbers(facts, applied_plan or {})
     lasting: dict[str, tuple[datetime.datetime, LeftAlone]] = {}
     given_up, elsewhere, over = set(), [], []
     for entry in _entries(cordon, exclude):
         time = _time(now) if entry.until else _NEVER
         end = entry.until.at(time) if entry.until else _NEVER
         if entry.until and time >= end:
-            over += [(uuid, _ended(entry, uuid, fact)) for uuid, fact in selectors.matches(facts, entry.gpu)]
+            known = selectors.matches(facts, entry.gpu)
+            over += [(uuid, _ended(entry, uuid, numbers[fact["uuid"]])) for uuid, fact in known]
             continue
         if not selectors.is_index(entry.gpu):
             given_up.add(entry.gpu.lower())
@@ -210,9 +213,9 @@ def _left_alone(entry: _Entry) -> LeftAlone:
     return LeftAlone(CORDON, entry.gpu, "it is cordoned%s%s" % (end, reason), entry.until.text if entry.until else None)
 
 
-def _ended(entry: _Entry, uuid: str, fact: Facts) -> str:
+def _ended(entry: _Entry, uuid: str, number: int) -> str:
     return "The cordon of GPU %s (%s) is over%s%s, and the plan may use the GPU again; remove the entry." % (
-        fact.get("index"),
+        number,
         uuid,
         ": it was to last until %s" % entry.until.shown if entry.until else "",
         " (%s)" % entry.reason if entry.reason else "",

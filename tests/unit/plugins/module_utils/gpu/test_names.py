@@ -7,9 +7,9 @@ from __future__ import annotations
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.names import (
     gpu_names,
-    gpu_numbers,
     number_of,
     short_name,
+    shown_numbers,
     unnamed,
     with_names,
 )
@@ -68,7 +68,7 @@ def test_a_gpu_without_a_uuid_has_the_index_of_nvml():
 
 def test_numbers_are_those_of_the_plan_also_of_mig_devices():
     plan = {"gpus": [{"uuid": A, "number": 5}, {"uuid": M, "number": 7}]}
-    assert gpu_numbers(FACTS) == {A: 0, B: 1, M: 1} and gpu_numbers(FACTS, plan) == {A: 5, B: 7, M: 7}
+    assert shown_numbers(FACTS) == {A: 0, B: 1, M: 1} and shown_numbers(FACTS, plan) == {A: 5, B: 7, M: 7}
 
 
 @pytest.mark.parametrize(

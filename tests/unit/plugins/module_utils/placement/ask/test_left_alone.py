@@ -57,6 +57,10 @@ def test_what_runs_on_a_gpu_moves_when_it_is_cordoned_and_stays_there_afterwards
         "The cordon of GPU 0 (%s) is over: it was to last until the end of 2026-11-27 (fan), and the plan may use the "
         "GPU again; remove the entry." % FIRST
     ]
+    for one in [*applied["gpus"], *applied["left_out"]]:
+        one["number"] += 4
+    (said,) = planned({"gpu": FIRST, "until": "2026-11-27"}, applied_plan=applied)["without_effect"]
+    assert said.startswith("The cordon of GPU 4 ("), "the number that the plan gave it, not the index of NVML"
 
 
 @pytest.mark.parametrize(

@@ -258,12 +258,32 @@ def test_clients_get_answers_while_an_untouched_ollama_is_measured(site):
     assert " weight 0" not in on("c", "cat", "/run/ollama-gateway/running.cfg")
 
 
-def test_a_change_of_a_host_says_that_its_gateways_have_to_know(site):
+def drains():
+    """How often the servers of b were drained by module gateway_drain, at its own gateway and at that of the fleet."""
+    return {
+        host: on(host, "journalctl", "-u", "ollama-gateway", "-o", "cat").count("/%s enters drain state" % server)
+        for host, server in (("b", "b_gpu0"), ("c", "b_gateway"))
+    }
+
+
+def is_back_in_rotation(host):
+    """Whether no server of the gateway on a host is drained."""
+    states = on(host, "python3", "-c", STATES).split()
+    return states != [] and "8" not in states
+
+
+def test_a_change_of_a_host_drains_it_and_says_that_its_gateways_have_to_know(site):
+    """The variable lets the instance be switched: while it is, neither gateway sends it requests."""
     models = [{"name": "tiny", "insecure": True, "aliases": ["chat", "talk"]}]
     given = {"ollama_multigpu_gateways": "b:c", "ollama_multigpu_models": models}
+    given["ollama_multigpu_environment"] = {"OLLAMA_LOAD_TIMEOUT": "7m"}
     change = ("site", "-e", "ollama_multigpu_hosts=b", "-e", json.dumps(given))
     words = "What this host serves has changed. Run the playbook gpufleet.ollama.gateway on b, c:"
+    before = drains()
     assert words in site.play(*change).text
+    during = drains()
+    assert all(during[host] > before[host] for host in "bc"), (before, during)
+    assert is_back_in_rotation("b") and is_back_in_rotation("c")
     assert ask("b", "talk", FLEET_KEY)[0] == 404
     gateway(site, "b")
     assert ask("b", "talk", FLEET_KEY)[0] == 200
@@ -328,14 +348,12 @@ def test_nothing_is_lost_in_an_upgrade_or_with_what_is_gone(site):
     """
     switched = {"ollama_multigpu_gateways": "b:c", "ollama_multigpu_watch_time": 3}
     switched["ollama_multigpu_environment"] = {"OLLAMA_LOAD_TIMEOUT": "6m"}
-    begin = time.monotonic()
+    begin, before = time.monotonic(), drains()
     with loading("c") as found:
         site.play("upgrade", "-e", "ollama_multigpu_hosts=b", "-e", json.dumps(switched))
-        for host, server in (("b", "b_gpu0"), ("c", "b_gateway")):
-            told = on(host, "journalctl", "-u", "ollama-gateway", "-o", "cat")
-            assert "/%s enters drain state" % server in told, told
-            states = on(host, "python3", "-c", STATES)
-            assert states and "8" not in states.split(), states
+        during = drains()
+        assert all(during[host] > before[host] for host in "bc"), (before, during)
+        assert is_back_in_rotation("b") and is_back_in_rotation("c")
         gateway(site, "a", "-e", json.dumps({"ollama_gateway_drain": ["gpu1"]}))
         gateway(site, "a")
         for unused in range(KILLS):

@@ -89,6 +89,21 @@ def test_an_authority_of_which_half_is_there_is_made_anew(site):
     on("c", "cp", "/etc/ollama-gateway/self-signed.pem", "/tmp/first.pem")
 
 
+def test_a_certificate_that_no_run_has_reloaded_is_taken_over(site):
+    """As a run leaves it that is killed after it has made the authority anew and before the reload. The name of the
+    certificate stays, so that the configuration is the same."""
+    (name,) = hashed("self-signed")
+    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 9 -subj /CN=%s %s"
+    authority = make % ("new", "-addext basicConstraints=critical,CA:TRUE -keyout self-signed.key -out self-signed.pem")
+    signed = "-CA self-signed.pem -CAkey self-signed.key -addext subjectAltName=DNS:c -keyout %s -out %s" % (name, name)
+    on("c", "sh", "-ec", "cd /etc/ollama-gateway; %s; %s" % (authority, make % ("ollama-gateway", signed)))
+    assert trusts("c") and not trusts("c", "/etc/ollama-gateway/self-signed.pem"), "HAProxy has the one of before"
+    gateway(site)
+    wait_until(lambda: trusts("c", "/etc/ollama-gateway/self-signed.pem"), "the gateway has the new certificate")
+    assert "changed=0" in gateway(site).output
+    on("c", "cp", "/etc/ollama-gateway/self-signed.pem", "/tmp/first.pem")
+
+
 def test_files_of_former_configurations_are_gone(site):
     """A key that is not valid any more among them."""
     before = hashed("keys")

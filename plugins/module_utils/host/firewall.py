@@ -63,8 +63,8 @@ def rules(units: Mapping[str, Mapping[str, str]], root: str = "/") -> Dict[str, 
         units: of `systemd.show`, of the instances and of paths.FIREWALL_UNIT.
         root: / except in tests.
     """
-    found: Dict[str, Any] = {"wanted": None, "fault": None, "loaded": None, "ports": (), "problem": None}
-    found["closed"] = None
+    found: Dict[str, Any] = dict.fromkeys(("wanted", "fault", "loaded", "problem", "closed"))
+    found["ports"] = ()
     try:
         written = firewall_rules.read(_text(root, paths.FIREWALL_RULES))
         found["wanted"], found["fault"] = (written.digest, None) if written else (None, _NOT_WRITTEN)

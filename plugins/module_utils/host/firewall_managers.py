@@ -35,7 +35,8 @@ _OUR_COMMENT = _COMMENT.encode("utf-8").hex()
 #: ufw reads its settings from these, the last one counts (ufw's backend.py: _get_defaults).
 _SETTINGS = ("/etc/default/ufw", "/etc/ufw/ufw.conf")
 _SETTING = re.compile(r'(?m)^(\w+)=("?\w+"?.*)$')
-_RULES_4, _RULES_6 = "/etc/ufw/user.rules", "/etc/ufw/user6.rules"
+#: Rules of users, by the version of IP.
+RULES_OF_UFW = {4: "/etc/ufw/user.rules", 6: "/etc/ufw/user6.rules"}
 #: Where the kernel has IPv6. Without it, ufw refuses rules for IPv6, whatever its settings say (backend.py: use_ipv6).
 _KERNEL_IPV6 = "/proc/sys/net/ipv6"
 #: A rule for incoming TCP to any address, from one network (ufw's backend_iptables.py: action, protocol, destination
@@ -48,11 +49,11 @@ _DEFAULT_ZONE = re.compile(r"(?m)^\s*DefaultZone\s*=\s*(\S+)")
 
 _NO_IPV6_IN_UFW = (
     "ufw takes no rule for IPv6 away while /etc/default/ufw has IPV6=no. It is not in force. Set IPV6=yes there and "
-    "run it again, or delete its two lines in " + _RULES_6
+    "run it again, or delete its two lines in " + RULES_OF_UFW[6]
 )
 _NO_IPV6_IN_KERNEL = (
     "ufw takes no rule for IPv6 away while the kernel has no IPv6. It is not in force. Delete its two lines in "
-    + _RULES_6
+    + RULES_OF_UFW[6]
 )
 _NOT_ANSWERING = (
     "firewalld does not answer, and has it in " + firewalld_zones.DIRECTORY + ". Make it answer and run it again"
@@ -75,7 +76,7 @@ def places(units: Mapping[str, Mapping[str, str]], root: str = "/") -> Tuple[Lis
         units: of `systemd.show`, with that of firewalld.
         root: / except in tests.
     """
-    found = _ufw(root)
+    found = places_of_ufw(root)
     try:
         return found + (_firewalld(root) if _runs(units) else _firewalld_offline(root)), None
     except ManagerError as error:
@@ -95,15 +96,19 @@ def _runs(units: Mapping[str, Mapping[str, str]]) -> bool:
         units = systemd.show([paths.FIREWALLD_UNIT])
 
 
-def _ufw(root: str) -> List[Place]:
-    """ufw's own files say what it has, also where it is not in force. A package that was removed leaves them."""
+def places_of_ufw(root: str = "/") -> List[Place]:
+    """Return the places of ufw, as its own files say, also where it is not in force. A removed package leaves them.
+
+    Args:
+        root: / except in tests.
+    """
     if not os.access(paths.below(root, _UFW), os.X_OK):
         return []
     settings = settings_of_ufw(root)
     active, wants_ipv6 = settings.get("ENABLED") == "yes", settings.get("IPV6") == "yes"
     kernel_has_ipv6 = os.path.exists(paths.below(root, _KERNEL_IPV6))
-    own, held = _rules_of_ufw(_text(root, _RULES_4))
-    own_6, held_6 = _rules_of_ufw(_text(root, _RULES_6))
+    own, held = _rules_of_ufw(_text(root, RULES_OF_UFW[4]))
+    own_6, held_6 = _rules_of_ufw(_text(root, RULES_OF_UFW[6]))
     if wants_ipv6 and kernel_has_ipv6:
         place = Place(UFW, active=active, opens=(4, 6), own=own + own_6, held=held + held_6)
     else:

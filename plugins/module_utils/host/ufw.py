@@ -9,7 +9,7 @@ import re
 from typing import Iterator, Optional, Sequence, Tuple
 
 from ..common import networks, openings, paths
-from ..common.openings import UFW, Opening
+from ..common.openings import Opening
 from ..common.regular import read_regular
 from . import firewall_managers
 
@@ -48,8 +48,7 @@ def kept_out(allowed: Sequence[str], ports: Sequence[int], root: str = "/") -> O
     Raises:
         OSError: A file cannot be read, such as by a user that is not root.
     """
-    # firewalld is not asked.
-    active = [one for one in firewall_managers.places({}, root)[0] if one.manager == UFW and one.active]
+    active = [one for one in firewall_managers.places_of_ufw(root) if one.active]
     if not active or firewall_managers.settings_of_ufw(root).get("DEFAULT_INPUT_POLICY") not in _REFUSE:
         return None
     # ufw runs these two if they are executable (ufw-init-functions), and they may add any rule.
@@ -60,7 +59,8 @@ def kept_out(allowed: Sequence[str], ports: Sequence[int], root: str = "/") -> O
     around = [_text(root, "/etc/ufw/%s%s.rules" % (name, side)) for name in _AROUND for side in sides]
     if any(_OTHERWISE.search(text) for text in around):
         return None
-    let_in = [one for side in sides for one in _let_in(_text(root, "/etc/ufw/user%s.rules" % side))]
+    written = [_text(root, firewall_managers.RULES_OF_UFW[version]) for version in place.opens]
+    let_in = [one for text in written for one in _let_in(text)]
     wanted = [network for version in place.opens for network in networks.of_version(allowed, version)]
     return tuple(openings.shut_out([*let_in, *place.held], wanted, ports))
 

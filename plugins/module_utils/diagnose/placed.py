@@ -16,7 +16,7 @@ from .visible import release, usable
 
 _MODELS = "ollama_multigpu_models[]."
 _SPREAD = "OLLAMA_SCHED_SPREAD"
-#: Of the shares of equal GPUs (reference of the project: 50 % and 15 points on each side).
+#: How far the shares of equal GPUs may be from equal.
 _MOST_UNEVEN = 0.15
 #: Ollama 0.15.5 made the default context depend on the memory of all GPUs (server/routes.go).
 _TIERS_SINCE = (0, 15, 5)
@@ -257,7 +257,7 @@ def _tier(engine: Engine, server: Server) -> Iterator[Finding]:
     default, trained = server.log.default_context, engine.trained_context
     if found is None or found.numbers < _TIERS_SINCE or not loaded or "OLLAMA_CONTEXT_LENGTH" in server.variables:
         return
-    # A model gets no more than it was trained for (ollama-behaviour.md 14.5).
+    # A model gets no more than it was trained for (seen with Ollama 0.32.15).
     is_capped = bool(default and isinstance(trained, int) and 0 < trained < default)
     if not default or engine.asked_context is not None or loaded != (trained if is_capped else default):
         return

@@ -4,8 +4,8 @@
 
 A Comparison says what differs; `checks` lists the differences and `findings` explains them. What counts is NVML's
 memory of the engine's own process on each GPU (model_memory.py). The engine's `offloaded 49/49 layers` and a
-`size_vram` equal to `size` were both seen on hosts where everything ran on the CPU (ollama-behaviour.md 14.8), so they
-can fail a model and never pass it.
+`size_vram` equal to `size` were both seen on hosts where everything ran on the CPU, so they can fail a model and never
+pass it.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def stale_reason(digest: str, entry: dict[str, Any], asked: Any, trained: Any) -
         pass
     running = entry.get("context_length")
     if isinstance(asked, int) and isinstance(running, int):
-        # The server's own rule (ollama-behaviour.md 14.5).
+        # The server's own rule: a model gets no more than it was trained for (seen with Ollama 0.32.15).
         effective = min(asked, trained) if isinstance(trained, int) and trained > 0 else asked
         if running != effective:
             return "loaded with a context of %d tokens instead of %d" % (running, effective)

@@ -4,7 +4,7 @@
 
 It contains <store>/manifests/<host>/<namespace>/<model>/<tag> and <store>/blobs/sha256-<hex>. Each instance has a store
 of its own, and blobs are hard-linked between them: no byte is stored twice, and a delete or a pruning start in one
-store cannot take a blob from another (seen on a running server: ollama-behaviour.md 14.17). A running server sees new
+store cannot take a blob from another (seen on a running server). A running server sees new
 files in its store at once. Manifests are written last and atomically, so a run that is killed leaves only blobs that no
 manifest names; the next run uses them, or a pruning start deletes them.
 

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""Compares running doubles with the facts of
-ollama-0.32.15-operations.json and some of ollama-behaviour.md section
-14.
-"""
+"""Compares running doubles with what was seen of Ollama 0.32.15: ollama-0.32.15-operations.json, and more."""
 
 from __future__ import annotations
 

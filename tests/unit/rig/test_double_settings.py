@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""How the double reads the environment of the service (ollama-behaviour.md section 6)."""
+"""How the double reads the environment of the service."""
 
 from __future__ import annotations
 

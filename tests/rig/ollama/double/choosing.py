@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
 """The GPUs, context and batch that Ollama 0.32.15 chooses for a model. Pure: no input or output.
 
-Source: reference/ollama-behaviour.md 5.1 (server/sched.go of that release) and 14.21. Tested against every row of
-ollama-0.32.15-placement.jsonl and -residents.jsonl. Memory is in bytes, contexts are in tokens.
+Source: server/sched.go of that release. Tested against every row of ollama-0.32.15-placement.jsonl and
+-residents.jsonl. Memory is in bytes, contexts are in tokens.
 """
 
 from __future__ import annotations

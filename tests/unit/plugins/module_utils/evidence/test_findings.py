@@ -108,7 +108,7 @@ def test_a_replica_on_the_wrong_gpu_fails():
 
 
 def test_a_spread_of_a_small_model_that_is_on_one_gpu_fails():
-    """num_gpu 999 alone, without OLLAMA_SCHED_SPREAD: one GPU (ollama-behaviour.md 14.2)."""
+    """num_gpu 999 alone, without OLLAMA_SCHED_SPREAD: one GPU."""
     spread = plan({A: 3 * GIB, B: 3 * GIB}, outcome="split")
     seen = observations(held={A: 6 * GIB + OVERHEAD}, **WITHOUT_LOG, utilization_peak={A: 50, B: 0})
     seen.instances["gpu0-1"].models[NAME].engine.arguments.extend(["--split-mode", "none", "--main-gpu", "0"])

@@ -110,19 +110,20 @@ def test_a_host_without_rules_is_not_asked(tmp_path, monkeypatch):
 def test_what_ufw_keeps_closed_to_the_clients_of_the_file(tmp_path, nft, monkeypatch):
     def closed(allowed, ports, root):
         assert (allowed, ports, root) == (RULES.allowed, RULES.ports, str(tmp_path))
-        if isinstance(answer, Exception):
-            raise answer
+        if not is_readable:
+            raise PermissionError("unreadable")
         return answer
 
     nft((0, LISTED, ""))
     monkeypatch.setattr(firewall.ufw, "kept_out", closed)
     _written(tmp_path, RULES.text)
     opening = Opening("192.0.2.7", "11434")
-    for answer, found in (((opening,), (opening,)), ((), ()), (None, None), (PermissionError("unreadable"), None)):
+    for is_readable, answer in ((True, (opening,)), (True, ()), (True, None), (False, ())):
+        found = answer if is_readable else None
         known = {"wanted": RULES.digest, "loaded": RULES.digest, "ports": RULES.ports}
         assert firewall.rules({}, str(tmp_path)) == {**HOST, **known, "closed": found}
     (tmp_path / "etc/ollama-multigpu/firewall.nft").write_text("# nothing\n", encoding="utf-8")
-    answer = (opening,)
+    is_readable, answer = True, (opening,)
     assert firewall.rules({}, str(tmp_path))["closed"] is None, "nobody is listed"
 
 

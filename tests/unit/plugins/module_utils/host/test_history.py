@@ -57,7 +57,11 @@ def mode(path):
 
 def test_a_plan_is_told_by_what_it_says(root):
     """What the role has written has the digest that an earlier version of the collection took, of the file's bytes."""
-    path, digest = root / "etc/ollama-multigpu/plan.json", lambda: history.digest_in_force(str(root))
+    path = root / "etc/ollama-multigpu/plan.json"
+
+    def digest():
+        return history.digest_in_force(str(root))
+
     keep(root, 1)
     assert digest() == history.kept_digest(1, str(root)) == history.digest_of(json.loads(path.read_text()))
     write(path, json_text(dict(json.loads(path.read_text()), note="\N{BULLET} 1e-7", number=1e-7)))

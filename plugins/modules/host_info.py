@@ -134,8 +134,10 @@ host:
     models_dir:
       description:
         - What is at O(models_dir), with C(path) (where it leads, without links), C(entries) (names of what is in it
-          beside the stores of the instances, at most 20), C(free_bytes) (of its file system) and C(closed) (the first
-          directory above it that the service user cannot enter, or null).
+          beside the stores of the instances, at most 20), C(free_bytes) (of its file system), C(parent) (of the stores
+          of the instances), C(stores) (the paths of those that are there), C(fetch_store) (the path of the store of the
+          server that models are fetched with) and C(closed) (the first directory above it that the service user cannot
+          enter, or null).
       type: dict
     left_behind:
       description:
@@ -256,7 +258,14 @@ host:
     applied_plan: {}
     history: {plans: [], leftovers: []}
     made: []
-    models_dir: {path: /var/lib/ollama-multigpu, entries: [], free_bytes: 1900000000000, closed: null}
+    models_dir:
+      path: /var/lib/ollama-multigpu
+      entries: []
+      free_bytes: 1900000000000
+      parent: /var/lib/ollama-multigpu/instances
+      stores: []
+      fetch_store: /var/lib/ollama-multigpu/fetch
+      closed: null
     left_behind: null
     adopted: {}
     existing: null

@@ -277,12 +277,15 @@ def test_a_diagnosis_takes_every_option_of_the_module():
     assert documented["ollama_multigpu_diagnose_answers"] == ("bool", False)
 
 
-@pytest.mark.parametrize("entry", ["benchmark", "diagnose", "plan", "report", "verify"])
-def test_a_playbook_runs_its_entry_point(entry):
+@pytest.mark.parametrize(
+    "playbook", ["benchmark", "diagnose", "gateway_remove", "plan", "remove", "report", "rollback", "verify"]
+)
+def test_a_playbook_runs_its_entry_point(playbook):
     """Also in a run with tags."""
-    (play,) = _load(CHECKOUT / "playbooks" / (entry + ".yml"))
+    (play,) = _load(CHECKOUT / "playbooks" / (playbook + ".yml"))
     (task,) = play["tasks"]
-    role = {"name": "gpufleet.ollama.ollama_multigpu", "tasks_from": entry, "apply": {"tags": ["always"]}}
+    role, entry = ("gateway", "remove") if playbook == "gateway_remove" else ("multigpu", playbook)
+    role = {"name": "gpufleet.ollama.ollama_" + role, "tasks_from": entry, "apply": {"tags": ["always"]}}
     assert task["ansible.builtin.include_role"] == role and task["tags"] == ["always"]
     assert play["gather_facts"] is False
 

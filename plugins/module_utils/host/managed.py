@@ -123,10 +123,12 @@ def stores(models_dir: str, root: str = "/") -> list[str]:
 
 
 def models_directory(models_dir: str, root: str = "/") -> dict[str, Any]:
-    """Return {path, entries, free_bytes} of a models directory.
+    """Return {path, entries, free_bytes, parent, stores, fetch_store} of a models directory.
 
     `path` is where it leads, without links; `entries` names what lies in it beside the instances' stores, at most 20 of
-    them; `free_bytes` is what its file system has left. Where root does nothing, nothing is read.
+    them; `free_bytes` is what its file system has left; `parent` is that of the instances' stores, `stores` are the
+    paths of those that are there, and `fetch_store` is the path of that of the server that fetches models. Where root
+    does nothing, nothing is read.
 
     Args:
         models_dir: the parent of the instances' stores.
@@ -137,7 +139,14 @@ def models_directory(models_dir: str, root: str = "/") -> dict[str, Any]:
     with contextlib.suppress(FilesError, FileNotFoundError, NotADirectoryError):
         place = places.safe_parent(place + "/x", True, root)
         entries = sorted(name for name in os.listdir(place) if name not in _EXPECTED and not name.startswith(DRAFTS))
-    return {"path": place, "entries": entries[:_MOST_ENTRIES], "free_bytes": file_system.free_bytes(place)}
+    return {
+        "path": place,
+        "entries": entries[:_MOST_ENTRIES],
+        "free_bytes": file_system.free_bytes(place),
+        "parent": paths.stores(models_dir),
+        "stores": [paths.store(models_dir, name) for name in stores(models_dir, root)],
+        "fetch_store": paths.fetch_store(models_dir),
+    }
 
 
 def _stores(models_dir: str, root: str) -> list[str]:

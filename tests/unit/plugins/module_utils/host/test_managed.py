@@ -66,6 +66,7 @@ def test_the_parent_of_the_stores_and_the_stores_are_no_links(root, monkeypatch)
     """-> /home: nothing in it is listed, so nothing is pruned or deleted."""
     monkeypatch.setattr(paths, "USER", pwd.getpwuid(os.geteuid()).pw_name)
     assert managed.stores("/models", root) == ["gpu0"]
+    assert managed.models_directory("/models/", root)["stores"] == ["/models/instances/gpu0"]
     os.makedirs(paths.below(root, "/home/alice"))
     os.symlink("../../home", paths.below(root, paths.store("/models", "gpu1")))
     found = managed.managed_files("/models", root)[paths.store("/models", "gpu1")]
@@ -105,6 +106,7 @@ def test_what_a_models_directory_holds_beside_the_stores(root):
         os.mkdir(paths.below(root, "/models/" + name))
     found = managed.models_directory("/models", root)
     assert found["entries"] == ["user%02d" % number for number in range(20)] and found["free_bytes"] > 0
+    assert (found["parent"], found["fetch_store"]) == ("/models/instances", "/models/fetch")
     assert managed.models_directory("/none/models", root)["entries"] == []
     with open(paths.below(root, "/file"), "w", encoding="utf-8"):
         pass

@@ -222,8 +222,7 @@ def test_the_instances_are_started_again_when_the_time_is_over(site):
 
 def is_restored():
     """Whether an instance starts again, before the measurement has ended."""
-    ended = ("inactive", "failed")  # it has failed where the time was over
-    return state("ollama@gpu0") == "active" and all(state(unit) in ended for unit in UNITS)
+    return state("ollama@gpu0") == "active" and all(state(unit) == "inactive" for unit in UNITS)
 
 
 #: Moments of a measurement: (what takes long, what is seen then, whether it is seen only after the start of the other).
@@ -305,6 +304,31 @@ def test_the_instances_are_started_again_in_time_where_the_measurement_hangs(sit
     told = (site.scratch / "alone.log").read_text(encoding="utf-8")
     assert status == 0 and "because the instances were stopped for 30 seconds" in told, told[-3000:]
     assert loaded() == [[SERVED], [SERVED]] and left() == ""
+
+
+@pytest.mark.full
+def test_the_models_are_loaded_again_where_the_measurement_is_killed_late(site):
+    """After the instances have started: it would load the models itself, so the units that load wait for its end."""
+    gpu(HOST, "set", "engine.token_ms", "2000")
+    run = begin(site, "-e", "outage_limit=30")
+    try:
+        wait_until(lambda: "generates" in on(HOST, "python3", "-c", ENGINES) or run.poll() is not None, "it runs", 300)
+        send("SIGSTOP")
+        wait_until(lambda: is_restored() and ready_for() > 10, "no load would have waited so long for a run", 300)
+        assert loaded() == [[], []]
+        send("SIGKILL")
+    finally:
+        gpu(HOST, "unset", "engine.token_ms")
+        assert run.wait(300) != 0
+    wait_until(lambda: loaded_again() == [[SERVED], [SERVED]], "the models are loaded again", 300)
+    wait_until(lambda: left() == "", "nothing is left")
+
+
+def ready_for():
+    """Seconds since the last load of an instance began; 0 where that was before the start of the instance."""
+    show = ("systemctl", "show", "-p", "ExecMainStartTimestampMonotonic", "--value")
+    load, start = (int(on(HOST, *show, unit)) / 1e6 for unit in ("ollama-ready@gpu0", "ollama@gpu0"))
+    return float(on(HOST, "python3", "-c", "import time; print(time.monotonic())")) - load if load > start else 0
 
 
 def test_a_run_finds_nothing_to_change_afterwards(site):

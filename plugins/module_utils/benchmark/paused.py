@@ -66,10 +66,9 @@ Description=Starts the Ollama instances again after a benchmark
 Type=exec
 User=@user@
 Group=@user@
-# The benchmark holds this lock. The kernel releases it when the benchmark ends, however that is.
-ExecStart=+/usr/bin/flock @lock@ true
-# The instances are not stopped for longer, whatever the benchmark does.
-RuntimeMaxSec=@seconds@
+# The benchmark holds this lock. The kernel releases it when the benchmark ends, however that is. Whatever the benchmark
+# does, the instances are not stopped for longer than these seconds. That is no failure of this unit.
+ExecStart=+/usr/bin/flock --timeout @seconds@ --conflict-exit-code 0 @lock@ true
 ExecStopPost=-+/usr/bin/systemctl stop @untouched@
 ExecStopPost=-+/usr/bin/systemctl reset-failed @untouched@
 ExecStopPost=+/usr/bin/systemctl start --no-block @instances@

@@ -48,7 +48,8 @@ After=ollama@%i.service
 
 [Service]
 Type=oneshot
-ExecStart=@program@ load %i
+# A benchmark that has stopped the instances loads the models itself, unless it is killed.
+ExecStart=@program@ load %i --after-benchmark
 # A large model takes minutes. The program gives up a load that makes no progress.
 TimeoutStartSec=infinity
 @accept@@protection@"""

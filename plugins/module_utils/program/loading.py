@@ -15,7 +15,7 @@ from ..evidence.planned import planned_uuids
 from ..evidence.readiness import wait_for
 from ..evidence.shapes import FAIL, PASS
 from ..gpu import nvml
-from ..host.run_lock import LockHeld, run_lock
+from ..host.run_lock import LockHeld, is_held, run_lock
 from ..ollama.client import OllamaClient, OllamaError
 from ..ollama.loading import check_keep_alive, ensure_loaded
 from ..ollama.target import ModelError, Target
@@ -47,19 +47,22 @@ class Loaded:
         self.failed = True
 
 
-def load(places: Places, name: Optional[str]) -> Answer:
+def load(places: Places, name: Optional[str], after_benchmark: bool = False) -> Answer:
     """Load the models of one instance, or of all, and prove them.
 
     Args:
         places: of the host.
         name: of the instance; None for all.
+        after_benchmark: whether to wait for the end of a benchmark that has stopped the instances. It loads the models
+            itself, unless it is killed.
 
     Raises:
         Refused: there is no such instance, or the host cannot be read.
     """
     instances = _named(configured(places), name)
+    wait = None if after_benchmark and is_held(places.benchmark_lock) else _MOMENT_SECONDS
     try:
-        with run_lock(wait=_MOMENT_SECONDS, shared=True, path=places.lock):
+        with run_lock(wait=wait, shared=True, path=places.lock):
             answer = load_and_prove(instances)
     except LockHeld as held:
         text = "%s Nothing is loaded here: a run loads the models itself, and proves them." % held

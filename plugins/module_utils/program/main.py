@@ -84,7 +84,7 @@ def _run(options: argparse.Namespace, places: Places) -> Answer:
         "version": _version,
         "status": lambda: status.status(places),
         "check": lambda: checking.check(places, heals=options.heal),
-        "load": lambda: _load(places, options.instance),
+        "load": lambda: _load(places, options.instance, options.after_benchmark),
         "diagnose": lambda: diagnosing.diagnose(places, options.seconds, options.answers),
         "metrics": lambda: metrics_file.metrics(places),
         "gpus": lambda: gpu_wait.wait_for_gpus(places, options.seconds),
@@ -92,9 +92,9 @@ def _run(options: argparse.Namespace, places: Places) -> Answer:
     return commands[options.command]()
 
 
-def _load(places: Places, name: str | None) -> Answer:
+def _load(places: Places, name: str | None, after_benchmark: bool) -> Answer:
     """Load, and let the last instance that is ready write the verdict of the host: it then holds all of them."""
-    answer = loading.load(places, name)
+    answer = loading.load(places, name, after_benchmark)
     if answer.data.get("loaded"):
         with contextlib.suppress(Refused):  # before the first plan is applied, there is nothing to check against
             checking.check(places, wait=_OTHERS_SECONDS)
@@ -131,6 +131,9 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         if name == "load":
             command.add_argument("instance", nargs="?", help="name of the instance, such as gpu0; all without it")
+            command.add_argument(
+                "--after-benchmark", action="store_true", help="wait for a benchmark that has stopped the instances"
+            )
         if name == "check":
             command.add_argument(
                 "--heal", action="store_true", help="load again what is not as planned, then restart its instance"

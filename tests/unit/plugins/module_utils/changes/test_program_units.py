@@ -42,7 +42,8 @@ def test_an_instance_wants_its_units_and_is_ordered_after_its_gpus():
 def test_loading_follows_each_start_of_the_instance():
     text = unit_texts(Checking())[paths.READY_UNIT_FILE]
     assert "PartOf=ollama@%i.service\n" in text and "After=ollama@%i.service\n" in text
-    assert "load %i\n" in text and "TimeoutStartSec=infinity" in text and "RemainAfterExit" not in text
+    assert "load %i --after-benchmark\n" in text and "TimeoutStartSec=infinity" in text
+    assert "RemainAfterExit" not in text
     assert "RemainAfterExit=true" in unit_texts(Checking())[paths.GPUS_UNIT_FILE], "a restart is not delayed"
 
 

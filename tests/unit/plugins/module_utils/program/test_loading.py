@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
+import time
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.run_lock import LockHeld, run_lock
@@ -84,6 +86,31 @@ def test_a_run_that_holds_the_lock_loads_itself(host, server, monkeypatch):
         answer = loading.load(host.places, "gpu0-1")
     assert answer.code == 0 and server.asked == [] and "a run loads the models itself" in texts(answer)
     assert not os.path.exists(host.places.verdict)
+
+
+def test_the_models_are_loaded_after_a_benchmark_that_has_stopped_the_instances(host, server, monkeypatch):
+    """It loads them itself, and a load by hand says so; but whoever kills it leaves that to the unit."""
+    monkeypatch.setattr(loading, "_MOMENT_SECONDS", 0)
+    waited = []
+
+    def killed(seconds):
+        waited.append(list(server.asked))
+        benchmark.close()
+
+    monkeypatch.setattr(time, "sleep", killed)
+    with contextlib.ExitStack() as benchmark:
+        benchmark.enter_context(run_lock(path=host.places.lock))
+        benchmark.enter_context(run_lock(path=host.places.benchmark_lock))
+        assert host.run("load", "gpu0-1")[0] == 0 and server.asked == waited == []
+        assert host.run("load", "gpu0-1", "--after-benchmark")[0] == 0
+    assert waited == [[]] and server.asked
+
+
+def test_a_run_of_the_role_is_not_waited_for(host, server, monkeypatch):
+    monkeypatch.setattr(loading, "_MOMENT_SECONDS", 0)
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits"))
+    with run_lock(path=host.places.lock):
+        assert loading.load(host.places, "gpu0-1", after_benchmark=True).code == 0 and server.asked == []
 
 
 def test_others_may_load_at_the_same_time(host, server):

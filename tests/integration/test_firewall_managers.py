@@ -52,10 +52,12 @@ MANAGERS = {
     "firewalld": Manager(
         on="systemctl enable --now firewalld; firewall-cmd --state",
         off="systemctl disable --now firewalld",
-        # A reload would lose the last port. In a zone of sources that refuses everything, nobody is let through.
+        # A reload would lose the last port. In a zone of sources that refuses everything, nobody is let through, and in
+        # one that accepts everything, everybody is already.
         theirs="firewall-cmd --permanent --add-port=9090/tcp; firewall-cmd --add-port=9090/tcp --add-port=8080/tcp;"
         f"firewall-cmd --add-rich-rule='{RULE}'; firewall-cmd --permanent --add-rich-rule='{RULE}';"
         "firewall-cmd --zone=home --add-source=192.0.2.0/25; firewall-cmd --zone=drop --add-source=192.0.2.66;"
+        "firewall-cmd --zone=trusted --add-source=192.0.2.67;"
         "firewall-cmd --permanent --zone=home --add-source=192.0.2.0/25",
         listing="firewall-cmd --list-all-zones; firewall-cmd --permanent --list-all-zones",
         anew=("firewall-cmd --reload", *("systemctl %s firewalld" % verb for verb in ("restart", "stop", "start"))),
@@ -84,6 +86,11 @@ def served(command, expect=0):
     done = podman("exec", fleet.container_name(SET, "served"), "sh", "-c", command + " 2>&1", check=False)
     assert expect is None or done.returncode == expect, "%s\n%s" % (command, done.stdout.decode())
     return done.stdout.decode()
+
+
+def rules(manager):
+    """What a manager lists, in parts, each with its lines sorted: firewalld keeps the rules of a zone as a set."""
+    return [sorted(part.splitlines()) for part in served(manager.listing).split("\n\n")]
 
 
 @pytest.fixture(name="site", scope="module")
@@ -124,20 +131,21 @@ def test_rules_beside_a_manager(site, name):
     manager = MANAGERS[name]
     served(manager.on)
     served(manager.theirs)
-    theirs = served(manager.listing)
+    theirs = rules(manager)
     listed(site, "friend")
     predicted = site.play("site", "--check", "--diff")
     assert "+%s: %s to port 11434-11435" % (name, address_of("friend")) in predicted.text
-    assert served(manager.listing) == theirs
+    assert rules(manager) == theirs
     play(site, "friend")
     assert connects("served", "127.0.0.1") and connects("friend") and not connects("other")
     assert OF_IPV6 in served(manager.listing)
-    assert name != "firewalld" or "11434" not in served("firewall-cmd --zone=drop --list-all")
+    for zone in ("drop", "trusted") if name == "firewalld" else ():
+        assert "11434" not in served("firewall-cmd --zone=%s --list-all" % zone)
     assert changed(site) == 0
 
     _spoiled(site, manager)
     _lists(site, manager)
-    assert set(theirs.splitlines()) <= set(served(manager.listing).splitlines())
+    assert set(sum(theirs, [])) <= set(sum(rules(manager), []))
     for command in manager.anew:
         served(command)
         assert not connects("other"), command
@@ -149,7 +157,7 @@ def test_rules_beside_a_manager(site, name):
     assert "ollama" not in served("nft list ruleset")
     served(manager.on)
     served(manager.theirs)  # what does not last is gone since the manager was started anew
-    assert served(manager.listing) == theirs
+    assert rules(manager) == theirs
     served(manager.off)
 
 
@@ -186,7 +194,7 @@ def _lists(site, manager):
 
 def _ports(site, manager):
     """Other ports are opened, and those of before no more; so it is after a rollback."""
-    before = served(manager.listing)
+    before = rules(manager)
     play(site, "friend", port=11500)
     assert connects("friend", port=11500) and not connects("other", port=11500)
     now = served(manager.listing)
@@ -195,7 +203,7 @@ def _ports(site, manager):
     listed(site, "friend")
     site.play("rollback")
     assert connects("friend") and not connects("other")
-    assert served(manager.listing) == before
+    assert rules(manager) == before
 
 
 def _reboots(name):
@@ -211,3 +219,42 @@ def _reboots(name):
     wait_until(lambda: connects("served", "127.0.0.1"), "the instance starts")
     assert connects("friend") and not connects("other")
     served("systemctl unmask %s; systemctl start %s" % (name, name))
+
+
+def test_ufw_without_ipv6(site):
+    """It refuses clients of IPv6 and keeps openings for them, which every run and the removal say. A reload would empty
+    the file of these, and a start of its service, such as at boot, does not."""
+    listing = "cat /etc/ufw/user6.rules"
+    served(MANAGERS["ufw"].on)
+    play(site, "friend")
+    assert OF_IPV6 in served(listing)
+    served("sed -i s/^IPV6=yes/IPV6=no/ /etc/default/ufw; systemctl restart ufw")
+    assert "so that %s cannot connect" % OF_IPV6 in play(site, "friend").text and connects("friend")
+    assert changed(site) == 0
+    removed = site.play("remove")
+    assert "ufw keeps the opening for %s to port" % OF_IPV6 in removed.text, removed.output
+    assert OF_IPV6 in served(listing) and "ollama" not in served("nft list ruleset")
+    served("sed -i s/^IPV6=no/IPV6=yes/ /etc/default/ufw; ufw reload")
+    site.play("remove")
+    assert OF_IPV6 not in served(listing)
+    served(MANAGERS["ufw"].off)
+
+
+def test_a_firewalld_that_starts_late_and_one_that_does_not_answer(site):
+    """The first is waited for. The second stops no removal, which says what is left."""
+    manager = MANAGERS["firewalld"]
+    served("mkdir -p /run/systemd/system/firewalld.service.d")
+    served("printf '[Service]\\nExecStartPre=sleep 30\\n' > /run/systemd/system/firewalld.service.d/late.conf")
+    served("systemctl daemon-reload; systemctl --no-block start firewalld")
+    play(site, "friend")
+    assert connects("friend") and not connects("other")
+    assert address_of("friend") in served(manager.listing)
+    served("rm -r /run/systemd/system/firewalld.service.d; systemctl daemon-reload")
+
+    served("mv /usr/bin/firewall-cmd /root/")
+    assert "firewalld keeps the opening for" in site.play("remove").text
+    assert "ollama" not in served("nft list ruleset") and not connects("served", "127.0.0.1")
+    served("mv /root/firewall-cmd /usr/bin/")
+    site.play("remove")
+    assert 'priority="11434"' not in served(manager.listing)
+    served(manager.off)

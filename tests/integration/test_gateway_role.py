@@ -104,6 +104,18 @@ def test_a_certificate_that_no_run_has_reloaded_is_taken_over(site):
     on("c", "cp", "/etc/ollama-gateway/self-signed.pem", "/tmp/first.pem")
 
 
+def test_a_unit_that_no_run_has_restarted_is_taken_over(site):
+    """As a run leaves it that is killed after it has written the unit: the gateway runs as a former one says."""
+    unit, limit = "/etc/systemd/system/ollama-gateway.service", ("systemctl", "show", "-P", "LimitNOFILE")
+    change = "sed -i 's/^LimitNOFILE=%s$/LimitNOFILE=%s/' " + unit
+    restart = "; systemctl daemon-reload; systemctl restart ollama-gateway; "
+    on("c", "sh", "-ec", change % (65536, 4096) + restart + change % (4096, 65536))
+    assert on("c", *limit, "ollama-gateway").strip() == "4096"
+    gateway(site)
+    assert on("c", *limit, "ollama-gateway").strip() == "65536"
+    assert "changed=0" in gateway(site).output
+
+
 def test_files_of_former_configurations_are_gone(site):
     """A key that is not valid any more among them."""
     before = hashed("keys")

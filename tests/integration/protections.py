@@ -68,7 +68,11 @@ UNIT_LINES = {
         (None, ["unit-DevicePolicy"]),
         ("DevicePolicy=auto\nDeviceAllow=\nProtectClock=false", ["unit-DevicePolicy", "attempt-other-device"]),
     ],
-    "DeviceAllow": [(None, ["unit-DeviceAllow", "attempt-gpu-device"])],
+    "DeviceAllow": [
+        (None, ["unit-DeviceAllow", "attempt-gpu-device"]),
+        # As with ollama_multigpu_devices, which no host of the test has.
+        ("DeviceAllow=char-nvidia* rw\nDeviceAllow=/dev/protections rw", ["unit-DeviceAllow", "attempt-other-device"]),
+    ],
     "IPAddressDeny": [
         (None, ["unit-IPAddressDeny", "attempt-link-local", "attempt-multicast"]),
         ("IPAddressDeny=multicast", ["unit-IPAddressDeny", "attempt-link-local"]),

@@ -36,24 +36,13 @@ REMEDIES = {
     "filters and the airflow of the rack": "filters and the airflow of the rack",
     "restart the instance": "Run systemctl restart ollama@",
     "then ``sudo ollama-multigpu load``": "and load the model again",
-    "``load`` the model without ``main_gpu``": "load it without main_gpu",
+    "unload the model": "Unload ",
+    "``load`` it without ``main_gpu``": "load it without main_gpu",
 }
 
 
-def rows():
-    """{fault: what the guide says of status, diagnose and remedy}."""
-    text = shown.pages()["diagnose"].read_text(encoding="utf-8")
-    table = text.split(".. list-table:: What the two commands said\n")[1].split("\nIn the first two rows")[0]
-    found = re.findall(r"^   \* - (.+)\n     - (.+)\n     - (.+)\n     - (.+)$", table, re.MULTILINE)
-    return {fault: cells for fault, *cells in found[1:]}
-
-
-def names(text):
-    return set(re.findall(r"``([a-z_]+)``", text))
-
-
 def test_the_guide_has_the_faults_that_are_tried():
-    assert list(rows()) == list(FAULTS)
+    assert list(commands.rows()) == list(FAULTS)
 
 
 def test_a_host_without_a_fault_passes_and_has_no_finding():
@@ -63,24 +52,21 @@ def test_a_host_without_a_fault_passes_and_has_no_finding():
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_guide_says_what_status_says(fault):
-    told, host = rows()[fault][0], commands.host(FAULTS[fault])
+    row, host = commands.rows()[fault], commands.host(FAULTS[fault])
     text = "\n".join(host.status())
-    assert re.match(r"\w+", told).group() == host.proof.verdict and "Verdict: %s (" % host.proof.verdict in text
-    assert names(told) - {"degraded"} == {one.finding for one in host.proof.diagnosis}
-    assert [size for size in re.findall(r"[\d.]+ [GM]iB", told) if size not in text] == []
-    assert [words for phrase, words in STATUS.items() if (phrase in told) != (words in text)] == []
+    assert row.verdict == host.proof.verdict and "Verdict: %s (" % host.proof.verdict in text
+    assert row.failed == {one.finding for one in host.proof.diagnosis}
+    assert [size for size in re.findall(r"[\d.]+ [GM]iB", row.status) if size not in text] == []
+    assert [words for phrase, words in STATUS.items() if (phrase in row.status) != (words in text)] == []
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_guide_says_what_diagnose_says(fault):
-    _status, told, remedy = rows()[fault]
-    host = commands.host(FAULTS[fault])
+    row, host = commands.rows()[fault], commands.host(FAULTS[fault])
     text, found = "\n".join(host.diagnose()), host.findings()
-    assert re.findall(r"``(\w+)`` \((\w+)\)", told) == list(
-        dict.fromkeys((one.finding, one.confidence) for one in found)
-    )
-    assert [words for phrase, words in DIAGNOSE.items() if (phrase in told) != (words in text)] == []
-    assert [part for part in remedy.split(", ") if REMEDIES[part] not in text] == []
+    assert row.findings == list(dict.fromkeys((one.finding, one.confidence) for one in found))
+    assert [words for phrase, words in DIAGNOSE.items() if (phrase in row.diagnose) != (words in text)] == []
+    assert [part for part in row.remedy.split(", ") if REMEDIES[part] not in text] == []
 
 
 def test_the_exit_codes_of_status_are_those_of_the_guide():

@@ -8,6 +8,7 @@ Both commands judge the same evidence: what NVML, the engine and its log say of 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.health import 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.schema import Gpu
 from ansible_collections.gpufleet.ollama.plugins.module_utils.program.status_lines import status_lines
 
+from tests import shown
 from tests.unit.plugins.module_utils.diagnose import builders as of_host
 from tests.unit.plugins.module_utils.evidence import builders as of_plan
 from tests.unit.plugins.module_utils.evidence.builders import GIB, MIB, OVERHEAD, PID, UNIT, A, B
@@ -27,6 +29,49 @@ from tests.unit.plugins.module_utils.evidence.builders import GIB, MIB, OVERHEAD
 SMALL, LARGE = 237 * MIB, 32 * GIB
 OTHER = {"pid": 4711, "name": "python3", "used_bytes": 9 * GIB, "unit": "batch.service", "type": "compute"}
 HEAT = "hardware_thermal_slowdown"
+
+
+# -- the guide ---------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What the guide says of a fault: the cells of a row, as they are written."""
+
+    status: str
+    diagnose: str
+    remedy: str
+
+    @property
+    def verdict(self) -> str:
+        """The first word of what `status` says."""
+        return re.split(r"\W", self.status)[0]
+
+    @property
+    def failed(self) -> set[str]:
+        """The findings that `status` has."""
+        return names(self.status) - {"degraded"}
+
+    @property
+    def findings(self) -> list[tuple[str, str]]:
+        """The findings that `diagnose` has, with their confidence."""
+        return re.findall(r"``(\w+)`` \((\w+)\)", self.diagnose)
+
+
+def rows() -> dict[str, Row]:
+    """{fault: what the guide says of it}."""
+    text = shown.pages()["diagnose"].read_text(encoding="utf-8")
+    table = text.split(".. list-table:: What the two commands said\n")[1].split("\nIn the first two rows")[0]
+    found = re.findall(r"^   \* - (.+)\n     - (.+)\n     - (.+)\n     - (.+)$", table, re.MULTILINE)
+    return {fault: Row(*cells) for fault, *cells in found[1:]}
+
+
+def names(text: str) -> set[str]:
+    """What a text of the guide writes as code."""
+    return set(re.findall(r"``([a-z_]+)``", text))
+
+
+# -- a host ------------------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)

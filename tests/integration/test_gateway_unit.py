@@ -14,6 +14,7 @@ import yaml
 from tests.integration.gateway_front import ROLE
 
 ETC, RUN, UNITS = "/etc/ollama-gateway", "/run/ollama-gateway", "/etc/systemd/system"
+NOTHING, RELOAD, RESTART = "nothing", "reload", "restart"
 CONFIGURATION = "frontend clients\n    bind 127.0.0.1:11480 ssl crt %s/self-signed-0123.pem alpn http/1.1\n"
 
 
@@ -53,15 +54,21 @@ class Host:
             if words[0] != "/usr/sbin/haproxy" and "kill -USR2" not in command:
                 subprocess.run(words, check=True)
 
-    def is_old(self, tasks_file, register):
-        """What the role finds: whether what runs is older than the files."""
+    def compared(self, tasks_file, register):
+        """(status, lines) of the command with which the role compares what runs with the files."""
         tasks = yaml.safe_load((ROLE / "tasks" / tasks_file).read_text(encoding="utf-8"))
         (task,) = [task for task in tasks if task.get("register") == register]
         words = [self._here(word) for word in task["ansible.builtin.command"]["argv"]]
-        return {0: False, 1: True}[subprocess.run(words, check=False, stderr=subprocess.DEVNULL).returncode]
+        done = subprocess.run(words, check=False, capture_output=True, text=True, env=task.get("environment"))
+        assert done.returncode in (0, 1), done.stderr
+        return done.returncode, done.stdout.splitlines()
 
-    def needs_reload(self):
-        return self.is_old("main.yml", "__ollama_gateway_running")
+    def needs(self):
+        """What the role does with the gateway (main.yml)."""
+        status, lines = self.compared("main.yml", "__ollama_gateway_running")
+        if "%s: OK" % self.path(UNITS + "/ollama-gateway.service") not in lines:
+            return RESTART
+        return RELOAD if status else NOTHING
 
 
 @pytest.mark.parametrize("takes_over", ["ExecStartPre", "ExecReload"])
@@ -73,44 +80,55 @@ def test_a_run_reloads_what_an_earlier_one_has_only_written(host, takes_over):
     certificate.write_text("first")
     (etc / "self-signed-4567.pem").write_text("of names that are not in use any more")
     host.run("ExecStartPre")
-    assert not host.needs_reload()
+    assert host.needs() == NOTHING
     (etc / "self-signed-4567.pem").unlink()
-    assert not host.needs_reload()
+    assert host.needs() == NOTHING
     for path, content in ((certificate, "second"), (configuration, CONFIGURATION % etc + "    # more\n")):
         path.write_text(content)
-        assert host.needs_reload(), path
+        assert host.needs() == RELOAD, path
         host.run(takes_over)
-        assert not host.needs_reload(), path
+        assert host.needs() == NOTHING, path
         assert (host.path(RUN) / "running.cfg").read_text() == configuration.read_text()
 
 
-@pytest.mark.parametrize(
-    "unit, tasks_file, register",
-    [
-        ("ollama-gateway", "main.yml", "__ollama_gateway_started"),
-        ("ollama-gateway-address", "address.yml", "__ollama_gateway_started_address"),
-    ],
-)
-def test_a_run_restarts_for_a_unit_that_an_earlier_one_has_only_written(host, unit, tasks_file, register):
-    for name in ("haproxy.cfg", "keepalived.conf"):
-        (host.path(ETC) / name).write_text("")
-    assert host.is_old(tasks_file, register), "it was never started"
-    host.run("ExecStartPre", unit)
-    assert not host.is_old(tasks_file, register)
-    host.path("%s/%s.service" % (UNITS, unit)).write_text("[Service]\nUMask=0077\n")
-    assert host.is_old(tasks_file, register)
-    host.run("ExecStartPre", unit)
-    assert not host.is_old(tasks_file, register)
+def test_a_run_restarts_for_a_unit_that_an_earlier_one_has_only_written(host):
+    configuration, unit = host.path(ETC) / "haproxy.cfg", host.path(UNITS) / "ollama-gateway.service"
+    configuration.write_text("frontend clients\n    bind 127.0.0.1:11480\n")
+    assert host.needs() == RESTART, "it was never started"
+    host.run("ExecStartPre")
+    assert host.needs() == NOTHING
+    unit.write_text("[Service]\nUMask=0077\n")
+    assert host.needs() == RESTART
+    host.run("ExecReload")
+    assert host.needs() == RESTART, "a reload does not start the unit again"
+    configuration.write_text("frontend clients\n    bind 127.0.0.1:11481\n")
+    assert host.needs() == RESTART, "which reads the configuration as well"
+    host.run("ExecStartPre")
+    assert host.needs() == NOTHING
+
+
+def test_a_run_restarts_keepalived_for_a_unit_that_an_earlier_one_has_only_written(host):
+    (host.path(ETC) / "keepalived.conf").write_text("")
+
+    def is_old():
+        return host.compared("address.yml", "__ollama_gateway_started_address")[0] == 1
+
+    assert is_old(), "it was never started"
+    host.run("ExecStartPre", "ollama-gateway-address")
+    assert not is_old()
+    (host.path(UNITS) / "ollama-gateway-address.service").write_text("[Service]\nUMask=0077\n")
+    assert is_old()
+    host.run("ExecStartPre", "ollama-gateway-address")
+    assert not is_old()
 
 
 def test_a_gateway_without_certificates_is_compared_as_well(host):
     configuration = host.path(ETC) / "haproxy.cfg"
     configuration.write_text("frontend clients\n    bind 127.0.0.1:11480\n")
-    assert host.needs_reload(), "nothing is known of what runs"
     host.run("ExecStartPre")
-    assert not host.needs_reload()
+    assert host.needs() == NOTHING
     configuration.write_text("frontend clients\n    bind 127.0.0.1:11481\n")
-    assert host.needs_reload()
+    assert host.needs() == RELOAD
 
 
 def test_a_change_during_a_reload_is_not_missed():

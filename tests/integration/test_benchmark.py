@@ -6,6 +6,7 @@ killed."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -288,38 +289,39 @@ def send(name):
     assert on(HOST, "python3", "-c", KILL, str(int(signal.Signals[name]))).split() == ["sent"]
 
 
-@pytest.mark.full
-def test_the_instances_are_started_again_in_time_where_the_measurement_hangs(site):
-    """The module is stopped, and so does nothing itself. It goes on after that, and says what was not measured."""
+@contextlib.contextmanager
+def hanging(site):
+    """A measurement whose module is stopped while it measures. At the end of the block it has to end."""
     gpu(HOST, "set", "engine.token_ms", "2000")
     run = begin(site, "-e", "outage_limit=30")
     try:
         wait_until(lambda: "generates" in on(HOST, "python3", "-c", ENGINES) or run.poll() is not None, "it runs", 300)
         send("SIGSTOP")
-        wait_until(is_restored, "the instances are started again", 300)
-        send("SIGCONT")
+        yield run
     finally:
         gpu(HOST, "unset", "engine.token_ms")
-        status = run.wait(300)
+        run.wait(300)
+
+
+@pytest.mark.full
+def test_the_instances_are_started_again_in_time_where_the_measurement_hangs(site):
+    """The module is stopped, and so does nothing itself. It goes on after that, and says what was not measured."""
+    with hanging(site) as run:
+        wait_until(is_restored, "the instances are started again", 300)
+        send("SIGCONT")
     told = (site.scratch / "alone.log").read_text(encoding="utf-8")
-    assert status == 0 and "because the instances were stopped for 30 seconds" in told, told[-3000:]
+    assert run.returncode == 0 and "because the instances were stopped for 30 seconds" in told, told[-3000:]
     assert loaded() == [[SERVED], [SERVED]] and left() == ""
 
 
 @pytest.mark.full
 def test_the_models_are_loaded_again_where_the_measurement_is_killed_late(site):
     """After the instances have started: it would load the models itself, so the units that load wait for its end."""
-    gpu(HOST, "set", "engine.token_ms", "2000")
-    run = begin(site, "-e", "outage_limit=30")
-    try:
-        wait_until(lambda: "generates" in on(HOST, "python3", "-c", ENGINES) or run.poll() is not None, "it runs", 300)
-        send("SIGSTOP")
+    with hanging(site) as run:
         wait_until(lambda: is_restored() and ready_for() > 10, "no load would have waited so long for a run", 300)
         assert loaded() == [[], []]
         send("SIGKILL")
-    finally:
-        gpu(HOST, "unset", "engine.token_ms")
-        assert run.wait(300) != 0
+    assert run.returncode != 0
     wait_until(lambda: loaded_again() == [[SERVED], [SERVED]], "the models are loaded again", 300)
     wait_until(lambda: left() == "", "nothing is left")
 

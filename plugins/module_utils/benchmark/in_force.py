@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import Any, Optional
 
 from ..common import paths
 from ..host import history
@@ -38,14 +39,18 @@ def plan_in_force(digest: str, wait: float, shared: bool, notes: list[str]) -> I
         yield
         return
     with run_lock(wait=wait, shared=shared, after_others=True):
-        if os.path.lexists(paths.PLAN) and read_object(paths.PLAN) is None:
-            raise PlanChanged(
-                "%s is no plan, or cannot be read: run the playbook gpufleet.ollama.site again." % paths.PLAN
-            )
-        in_force = history.digest_in_force()
-        if in_force not in (None, digest):
-            raise PlanChanged(
-                "The plan in %s is another one (%.12s) than the plan that is to be measured (%.12s), because a run has "
-                "changed it: run the benchmark again." % (paths.PLAN, in_force, digest)
-            )
+        if os.path.lexists(paths.PLAN):
+            _compare(digest, read_object(paths.PLAN))
         yield
+
+
+def _compare(digest: str, plan: Optional[dict[str, Any]]) -> None:
+    """Raise PlanChanged if the plan of this host is not the one that is to be measured, or None: not to be read."""
+    if plan is None:
+        raise PlanChanged("%s is no plan, or cannot be read: run the playbook gpufleet.ollama.site again." % paths.PLAN)
+    in_force = history.digest_of(plan)
+    if in_force != digest:
+        raise PlanChanged(
+            "The plan in %s is another one (%.12s) than the plan that is to be measured (%.12s), because a run has "
+            "changed it: run the benchmark again." % (paths.PLAN, in_force, digest)
+        )

@@ -9,6 +9,7 @@ from typing import Any, Iterator, Optional
 from ..common import secrets
 from ..common.arguments import option
 from ..common.sizes import gib
+from ..ollama.staleness import effective_context
 from ..releases import variable_values
 from .kinds import remedy_of
 from .shapes import CERTAIN, LIKELY, POSSIBLE, Engine, Finding, HostEvidence, Server
@@ -254,17 +255,15 @@ def _balance(engine: Engine, server: Server, expected: list[dict[str, Any]]) -> 
 
 def _tier(engine: Engine, server: Server) -> Iterator[Finding]:
     found, loaded = release(server), (engine.loaded or {}).get("context_length")
-    default, trained = server.log.default_context, engine.trained_context
+    default = server.log.default_context
     if found is None or found.numbers < _TIERS_SINCE or not loaded or "OLLAMA_CONTEXT_LENGTH" in server.variables:
         return
-    # A model gets no more than it was trained for (seen with Ollama 0.32.15).
-    is_capped = bool(default and isinstance(trained, int) and 0 < trained < default)
-    if not default or engine.asked_context is not None or loaded != (trained if is_capped else default):
+    if not default or engine.asked_context is not None or loaded < _LEAST_LONG:
         return
-    if loaded < _LEAST_LONG:
+    if loaded != effective_context(default, engine.trained_context):
         return
     spilled = _spilled(engine)
-    words = "its longest, because the default is %d" % default if is_capped else "the default"
+    words = "its longest, because the default is %d" % default if loaded < default else "the default"
     yield Finding(
         "context_of_the_tier",
         "%s has a context of %d tokens, %s that Ollama %s derives from the memory of all GPUs%s"

@@ -30,11 +30,21 @@ def stale_reason(digest: str, entry: dict[str, Any], asked: Any, trained: Any) -
         pass
     running = entry.get("context_length")
     if isinstance(asked, int) and isinstance(running, int):
-        # The server's own rule: a model gets no more than it was trained for (seen with Ollama 0.32.15).
-        effective = min(asked, trained) if isinstance(trained, int) and trained > 0 else asked
+        effective = effective_context(asked, trained)
         if running != effective:
             return "loaded with a context of %d tokens instead of %d" % (running, effective)
     return None
+
+
+def effective_context(asked: int, trained: Any) -> int:
+    """Return the tokens of context that a server gives a model: no more than it was trained for (seen with Ollama
+    0.32.15).
+
+    Args:
+        asked: tokens of context, of the model's parameter num_ctx or of the server's default.
+        trained: of `trained_context`; None where that is unknown.
+    """
+    return min(asked, trained) if isinstance(trained, int) and trained > 0 else asked
 
 
 def trained_context(show: dict[str, Any]) -> Any:

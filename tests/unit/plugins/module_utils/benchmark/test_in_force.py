@@ -11,7 +11,6 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark import in_force
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark.in_force import PlanChanged, plan_in_force
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.json_text import json_text
-from ansible_collections.gpufleet.ollama.plugins.module_utils.host import history
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.history import digest_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.run_lock import LockHeld, run_lock
 
@@ -61,7 +60,7 @@ def test_the_plan_is_looked_at_under_the_lock(lock, monkeypatch):
             pytest.fail("it can change")
         return {"instances": []}
 
-    monkeypatch.setattr(history, "read_object", read_object)
+    monkeypatch.setattr(in_force, "read_object", read_object)
     told = "another one .%.12s. than .* measured .%.12s., .*: run the benchmark again"
     with pytest.raises(PlanChanged, match=told % (digest_of({"instances": []}), DIGEST)):
         with plan_in_force(DIGEST, 0, False, []):

@@ -6,7 +6,7 @@
 ENV = tests/setup/with-env
 HOSTS = tests/setup/with-env --hosts
 PYTEST = python -m pytest
-# As many tests at the same time as there are cores (tests/session.py). What took longest is told at the end.
+# One test more at the same time than there are cores (tests/session.py). What took longest is told at the end.
 WORKERS = -n auto --durations=25
 
 .PHONY: help demo test test-full units lint sanity molecule real engine gpu bench build clean

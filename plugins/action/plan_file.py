@@ -35,6 +35,7 @@ class ActionModule(OnController):
             host=options["read"],
             gpu_inventory=options["gpu_inventory"],
             obstacles=options["obstacles"],
+            settings=options["settings"],
         )
         record = plan_record(options["host"], planned)
         if options["reviewed"]:

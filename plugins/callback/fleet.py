@@ -33,8 +33,10 @@ ansible.cfg: |
 
 import re
 
+from ansible import constants
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback.default import CallbackModule as Default
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.values import entries, mappings
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report import task_lines
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.run_watch import RunWatch, is_loop, is_shown, parts
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.style import Span, line, sentence, undrawn
@@ -52,6 +54,11 @@ _ALIKE = ("plan", "difference")
 _WORTH_IT = 4
 #: What a terminal obeys, but for colours.
 _OBEYED = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
+
+
+def _harmless(text):
+    """Return a text of a host with escapes such as \\x1b in the place of what a terminal obeys."""
+    return _OBEYED.sub(lambda match: ascii(match.group())[1:-1], str(text))
 
 
 class CallbackModule(Default):
@@ -133,6 +140,20 @@ class CallbackModule(Default):
             self._told(name, task, answer)
         else:
             super().v2_runner_item_on_ok(result)
+
+    def _handle_warnings(self, res):
+        """Print what a host warns of."""
+        if not self._is_quiet:
+            super()._handle_warnings(res)
+            return
+        warnings, deprecations = entries(res.pop("warnings", None)), mappings(res.pop("deprecations", None))
+        if not getattr(constants, "ACTION_WARNINGS", True):
+            return
+        for text in warnings:
+            self._display.warning(_harmless(text))
+        for one in deprecations:
+            when = {key: one.get(key) and _harmless(one[key]) for key in ("version", "date", "collection_name")}
+            self._display.deprecated(_harmless(one.get("msg")), **when)
 
     def _told(self, name, task, answer):
         """Print what a playbook's own tasks have to say, such as those of debug."""
@@ -236,7 +257,7 @@ class CallbackModule(Default):
         title = "%s: %s%s" % (name, task_lines.name_of(task), "" if first == name else ": the same as on %s" % first)
         self._print(sentence(self._style, title, rest="  ", role="title"))
         if first == name:
-            self._display.display(_OBEYED.sub(lambda match: ascii(match.group())[1:-1], text))
+            self._display.display(_harmless(text))
 
     def v2_playbook_on_stats(self, stats):
         if not self._is_quiet:

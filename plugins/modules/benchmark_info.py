@@ -50,9 +50,9 @@ EXAMPLES = r"""
 RETURN = r"""
 benchmark:
   description:
-    - What was measured. C(release) is that of the plan, and C(notes) says what was not measured. C(plan) has the
-      SHA-256 C(digest) of the plan, which is that of the file C(/etc/ollama-multigpu/plan.json) as the role writes it,
-      and what it plans for each of its C(models).
+    - What was measured. C(release) is that of the plan, and C(notes) says what was not measured. C(tokens) are the
+      most tokens of an answer. C(plan) has the SHA-256 C(digest) of the plan, which is that of the file
+      C(/etc/ollama-multigpu/plan.json) as the role writes it, and what it plans for each of its C(models).
     - Each of the C(loads) has C(model), C(instances) and C(seconds).
     - Each of the C(measurements) has C(model), C(instances) (several where replicas were measured together), C(prompt)
       (tokens that were asked for), C(streams) (requests at the same time), C(prompt_tokens) (as the server counts),

@@ -133,11 +133,11 @@ host:
       elements: str
     models_dir:
       description:
-        - What is at O(models_dir), with C(path) (where it leads, without links), C(entries) (names of what is in it
-          beside the stores of the instances, at most 20), C(free_bytes) (of its file system), C(parent) (of the stores
-          of the instances), C(stores) (the paths of those that are there), C(fetch_store) (the path of the store of the
-          server that models are fetched with) and C(closed) (the first directory above it that the service user cannot
-          enter, or null).
+        - What is at O(models_dir), with C(path) (where it leads, without links), C(homes) (where C(/home), C(/root)
+          and C(/run/user) lead, without links), C(entries) (names of what is in it beside the stores of the instances,
+          at most 20), C(free_bytes) (of its file system), C(parent) (of the stores of the instances), C(stores) (the
+          paths of those that are there), C(fetch_store) (the path of the store of the server that models are fetched
+          with) and C(closed) (the first directory above it that the service user cannot enter, or null).
       type: dict
     left_behind:
       description:
@@ -260,6 +260,7 @@ host:
     made: []
     models_dir:
       path: /var/lib/ollama-multigpu
+      homes: [/home, /root, /run/user]
       entries: []
       free_bytes: 1900000000000
       parent: /var/lib/ollama-multigpu/instances

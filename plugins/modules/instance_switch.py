@@ -277,7 +277,8 @@ def switch(order: Order, plans: Plans, files: Files, check_mode: bool, wait: int
     if check_mode:
         return foresee(order, files)
     import_requests()
-    if any(instance.get("gpu_uuids") for instance in plans.wanted["instances"]):
+    # Both: what goes back is proven too.
+    if any(one.get("gpu_uuids") for plan in (plans.wanted, plans.applied) for one in plan.get("instances") or []):
         import_pynvml()
     with run_lock(wait=wait):
         return make(order, plans, files)

@@ -69,6 +69,12 @@ options:
       - The fact of M(gpufleet.ollama.gpu_facts), which the plan was made from.
     type: dict
     default: {}
+  settings:
+    description:
+      - The variables of the role, by their full names. Those that change the host and are in no plan are written with
+        the plan, without user names, passwords and queries in addresses, and compared with O(reviewed).
+    type: dict
+    default: {}
   reviewed:
     description:
       - The path of a plan of this host that was written before. Nothing is written then. The plan is returned as
@@ -92,6 +98,7 @@ EXAMPLES = r"""
     hosts: "{{ ansible_play_hosts_all }}"
     plan: "{{ planned.placement }}"
     difference: "{{ compared }}"
+    settings: "{{ variables_of_the_role }}"
     read: "{{ read.host }}"
   register: written
 
@@ -100,6 +107,7 @@ EXAMPLES = r"""
     reviewed: "plans-of-this-change/plans/{{ inventory_hostname }}.json"
     host: "{{ inventory_hostname }}"
     plan: "{{ planned.placement }}"
+    settings: "{{ variables_of_the_role }}"
     read: "{{ read.host }}"
     gpu_inventory: "{{ ansible_facts.gpu_inventory }}"
   register: reviewed
@@ -160,6 +168,7 @@ def argument_spec():
         "difference": {"type": "dict", "default": {}, "no_log": True},
         "read": {"type": "dict", "default": {}, "no_log": True},
         "gpu_inventory": {"type": "dict", "default": {}},
+        "settings": {"type": "dict", "default": {}, "no_log": True},
         "reviewed": {"type": "str", "default": ""},
         "obstacles": {"type": "list", "elements": "str", "default": []},
     }

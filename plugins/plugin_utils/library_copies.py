@@ -114,7 +114,7 @@ def _locate(module: str) -> tuple[pathlib.Path | None, tuple[str, str, str | Non
     described = (
         name,
         distribution.version if distribution else "unknown",
-        distribution.metadata["Requires-Python"] if distribution else None,
+        distribution.metadata.get("Requires-Python") if distribution else None,
     )
     if module == "pynvml" and distribution is not None:
         # The directory of PyPI's old `pynvml` package hides this file; the distribution knows where its own one is.

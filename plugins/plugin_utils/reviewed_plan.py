@@ -9,9 +9,12 @@ of reasons has: variables that were changed, and memory that others have taken s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.differences import value_in_words
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.gpu_devices import mig_devices
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.secrets import without_credentials
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.plan_differences import plan_differences
 
@@ -23,18 +26,38 @@ _OF_GPUS = {
     "compute_capability": "has compute capability",
     "mig": "has MIG devices",
 }
+#: Variables that change the host and are in no plan.
+_IN_NO_PLAN = tuple(
+    "ollama_multigpu_" + name
+    for name in (
+        "allow_from",
+        "check_interval",
+        "devices",
+        "heal",
+        "metrics_directory",
+        "peers",
+        "release_checksum",
+        "release_url",
+        "sandbox",
+        "unproven",
+    )
+)
 
 
-def basis_of(plan: Mapping[str, Any], host: Mapping[str, Any], gpu_inventory: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a plan was made from, beside the plan in force.
+def basis_of(
+    plan: Mapping[str, Any], host: Mapping[str, Any], gpu_inventory: Mapping[str, Any], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what a plan was made from, beside the plan in force, and what is applied with it.
 
     Args:
         plan: of module placement_info.
         host: of module host_info.
         gpu_inventory: of module gpu_facts.
+        settings: variables of the role.
 
     Returns:
-        {driver_version, release (the one in use), gpus {uuid: {name, ...}}, models {name: {digest, headers}}}.
+        {driver_version, release (the one in use), gpus {uuid: {name, ...}}, models {name: {digest, headers}},
+        settings {name: value of a variable that is in no plan, without credentials}}.
     """
     models = {}
     for instance in plan.get("instances") or []:
@@ -47,16 +70,24 @@ def basis_of(plan: Mapping[str, Any], host: Mapping[str, Any], gpu_inventory: Ma
         "release": (host.get("release") or {}).get("current"),
         "gpus": {str(gpu.get("uuid")): _gpu(gpu) for gpu in gpu_inventory.get("gpus") or []},
         "models": models,
+        "settings": {name: _plain(settings[name]) for name in _IN_NO_PLAN if name in settings},
     }
 
 
+def _plain(value: Any) -> Any:
+    """A value as it is compared: -e gives texts, and the order of a list says nothing."""
+    if isinstance(value, (list, tuple)):
+        return sorted(str(_plain(one)) for one in value)
+    text = "" if value is None else without_credentials(str(value))
+    return text.lower() if text in ("True", "False") else text
+
+
 def _gpu(gpu: Mapping[str, Any]) -> dict[str, Any]:
-    devices = (gpu.get("mig") or {}).get("devices") or []
     return {
         "name": gpu.get("name"),
         "total_bytes": (gpu.get("memory") or {}).get("total_bytes"),
         "compute_capability": gpu.get("compute_capability"),
-        "mig": sorted(str(device.get("uuid")) for device in devices),
+        "mig": sorted(str(device.get("uuid")) for device in mig_devices(gpu)),
     }
 
 
@@ -75,6 +106,7 @@ def obstacles(reviewed: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         said = [
             "a plan that is made now says otherwise: %s" % text for text in _of_plans(reviewed["plan"], now["plan"])
         ]
+        said += _of_settings(*(one["basis"].get("settings") or {} for one in (reviewed, now)))
     if not said:
         return []
     title = (
@@ -101,6 +133,10 @@ def _of_basis(before: Mapping[str, Any], after: Mapping[str, Any], version: str)
         elif old["headers"] != new["headers"]:
             said.append("the header of %s is another one" % name)
     return said
+
+
+def _of_settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    return ["%s was changed" % name for name in _IN_NO_PLAN if before.get(name) != after.get(name)]
 
 
 def _of_gpu(uuid: str, before: Any, after: Any) -> list[str]:
@@ -130,12 +166,44 @@ def _of_applied(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
 
 def _of_plans(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """What a plan says otherwise, but for what explains it."""
+    after = _on_basis_of(before, after)
     said = plan_differences(dict(before), dict(after))
+    addresses = [value_in_words(plan.get("advertise_address")) for plan in (before, after)]
+    if addresses[0] != addresses[1]:
+        said.append("ollama_multigpu_advertise_address %s -> %s" % tuple(addresses))
     if said:
         return said
     old, new = _settled(before), _settled(after)
     names = sorted(set(old) | set(new), key=str)
     return ["instance %s" % name for name in names if old.get(name) != new.get(name)]
+
+
+def _on_basis_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """A plan with the figures of an earlier one where these have another basis (predicted, measured): nothing is
+    measured for a reviewed plan. Only figures of the same instance, model, GPUs and layers are taken."""
+    known = {_figures_of(instance, model): model["predicted"] for instance, model in _models(before)}
+
+    def of_model(instance: Mapping[str, Any], model: Mapping[str, Any]) -> Mapping[str, Any]:
+        earlier = known.get(_figures_of(instance, model))
+        is_other = earlier is not None and earlier.get("basis") != model["predicted"].get("basis")
+        return dict(model, predicted=earlier) if is_other else model
+
+    instances = [
+        dict(instance, models=[of_model(instance, model) for model in instance["models"]])
+        for instance in after.get("instances") or []
+    ]
+    return dict(after, instances=instances)
+
+
+def _models(plan: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    for instance in plan.get("instances") or []:
+        for model in instance["models"]:
+            yield instance, model
+
+
+def _figures_of(instance: Mapping[str, Any], model: Mapping[str, Any]) -> tuple[Any, ...]:
+    devices = tuple((device["uuid"], device.get("layers")) for device in model["predicted"]["devices"])
+    return instance["name"], model["name"], devices
 
 
 def _settled(plan: Mapping[str, Any]) -> dict[Any, Any]:

@@ -19,7 +19,7 @@ import urllib.request
 STOP = "/tmp/asking_client.stop"
 #: Requests to one port that may be under way: on a busy machine, more of them would only wait for one another.
 MOST = 3
-SLOW = 10
+SLOW = 45
 BODY = json.dumps({"model": "tiny", "prompt": "Hi", "stream": False, "options": {"num_predict": 1}}).encode()
 LOCK = threading.Lock()
 

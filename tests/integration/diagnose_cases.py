@@ -183,7 +183,7 @@ GROUPS = {
     ),
     "fails": Group(
         ("mkdir -p $(dirname %s); printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' > %s" % (DROP_IN, DROP_IN),)
-        + (RESTART, "sleep 1"),
+        + (RESTART, "wait-for ended"),
         ("rm " + DROP_IN, RESTART),
         ("service_failed",),
     ),

@@ -15,7 +15,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from typing import Any, Iterator, Optional
 
 import yaml
@@ -30,6 +29,7 @@ CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 ROLE = CHECKOUT / "roles" / "ollama_gateway"
 #: Keys of the tests, by name.
 KEYS = {"anna": "a-key-of-anna-0123456789", "ben": "a-key-of-ben-0123456789"}
+CHAT = "/api/chat"
 HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 
 
@@ -160,19 +160,14 @@ class Front:
 
     def reload(self) -> None:
         """Take over the files that were written, as the unit does."""
-        before = self._worker()
-        deadline = time.monotonic() + PATIENCE
         # A signal that comes while the process still starts is lost.
-        while self._worker() in (before, ""):
-            assert time.monotonic() < deadline, self.log_path
-            self.process.send_signal(signal.SIGUSR2)
-            with contextlib.suppress(AssertionError):
-                until(lambda: self._worker() not in (before, ""), 3)
+        until(lambda: self.reloaded(3).returncode == 0, what=self.log_path)
 
-    def _worker(self) -> str:
-        with contextlib.suppress(OSError):
-            return self.command("show info").split("\nPid: ")[1].split()[0]
-        return ""
+    def reloaded(self, seconds: float) -> subprocess.CompletedProcess:
+        """What the unit's program for it does and says."""
+        program, path = ROLE / "files" / "reload_gateway.py", self.directory / "admin.sock"
+        words = [sys.executable, program, path, self.process.pid, seconds]
+        return subprocess.run(list(map(str, words)), check=False, capture_output=True, text=True)
 
     def stop(self) -> None:
         if self.process and self.process.poll() is None:
@@ -280,3 +275,23 @@ def running(
         yield front.start()
     finally:
         front.stop()
+
+
+@contextlib.contextmanager
+def two_lights() -> Iterator[list[Light]]:
+    """Two instances: both serve llama3 (and its alias chat), the first also tiny."""
+    found = [Light("one", ["llama3:latest", "chat:latest", "tiny:8b"]), Light("two", ["llama3:latest", "chat:latest"])]
+    try:
+        yield found
+    finally:
+        for light in found:
+            light.kill()
+
+
+def facts_of(lights: list[Light], slots: int = 4) -> dict[str, Any]:
+    """The facts of a host with these instances, gpu0 and so on; chat, where one has it, is an alias of llama3."""
+    instances = []
+    for number, light in enumerate(lights):
+        aliases = {"llama3:latest": ["chat:latest"]} if "chat:latest" in light.models else None
+        instances.append(entry(light, "gpu%d" % number, slots, aliases))
+    return {"a": {"ollama_version": "0.32.15", "endpoints": instances}}

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import pathlib
-import socket
 import subprocess
 import urllib.parse
 import urllib.request
@@ -16,6 +15,7 @@ import yaml
 from tests.integration import needed
 from tests.rig.hosts import fleet
 from tests.rig.hosts.podman import podman
+from tests.rig.ollama.running import free_port
 from tests.rig.waiting import wait_until
 from tests.setup import environment as setup
 
@@ -77,9 +77,7 @@ class Prometheus:
         path = directory / "prometheus.yml"
         path.write_text(yaml.safe_dump(configuration), encoding="utf-8")
         promtool("check", "config", str(path))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.address = "http://127.0.0.1:%d" % port
         command = [
             program("prometheus"),

@@ -221,6 +221,16 @@ class Host:
         finally:
             self.sh(loss.back)
 
+    def load(self) -> None:
+        """Start the instance again, and wait for the end of the unit that loads its models, however that ends."""
+        self.restart()
+        self.sh("systemctl start ollama-ready@%s.service" % self.instance, check=False)
+
+    def checked(self) -> str:
+        """What the program of the host says once the instance was started again and its models are loaded."""
+        self.load()
+        return self.sh("ollama-multigpu check 2>&1; true")
+
     def losses(self) -> list[Loss]:
         """Everything that can be taken away."""
         return self._unit(UNIT_LINES) + self._environment() + self._files() + self._releases()

@@ -23,7 +23,7 @@ TINY = {"name": "tiny", "insecure": True, "strategy": "single", "optimized": {}}
 SMALL = {"name": "small", "insecure": True, "strategy": "single", "optimized": {}}
 UNITS = ("ollama@gpu0.service", "ollama-fetch.service")
 #: Bytes per second of a slow line.
-RATE = 8_000_000
+RATE = 4_000_000
 SIZE = max(blob.size for blob in store.blobs("small"))
 #: What is fetched again at most after an interruption: the end of a part, which is in doubt, and what was on its way.
 SLACK = 4 * 1024 * 1024
@@ -129,7 +129,7 @@ def test_a_download_goes_on_where_it_stopped_whatever_is_killed(site, faults):
 
 
 #: How long a load takes here, in seconds. The first line comes after two looks of the controller.
-LOAD = 25
+LOAD = 40
 READ = r"(about [\d.]+ MiB of \d+ MiB read|its whole file of \d+ MiB is read)"
 LOADING = re.compile(r"^a: loading small:latest-optimized on gpu0, \d+ s so far: %s" % READ, re.MULTILINE)
 UNLOAD = """import urllib.request

@@ -16,7 +16,7 @@ from tests.integration import prometheus
 from tests.integration.acceptance import SET, Site, gpu, on, run_shown
 from tests.rig.hosts import fleet
 from tests.rig.hosts.podman import podman
-from tests.rig.waiting import wait_until
+from tests.rig.waiting import PATIENCE, wait_until
 from tests.unit import metrics_files
 
 pytestmark = pytest.mark.hosts
@@ -26,8 +26,6 @@ VERDICT = "/var/lib/ollama-multigpu/verdict.json"
 METRICS = "/var/lib/ollama-metrics/node-exporter"
 PORTS = {"gpu0": 11434, "gpu1": 11435}
 MODEL = "tiny:latest-optimized"
-#: Seconds for what takes some ten of them where nothing else runs.
-PATIENCE = 300
 #: Makes the wait for a GPU that is gone short; the role leaves drop-ins of this unit alone.
 SHORT_WAIT = "/etc/systemd/system/ollama-gpus.service.d/short.conf"
 
@@ -36,7 +34,10 @@ A_NAME = ("gpu0.name", 'NVIDIA "RTX" 4090\\')
 A_USUAL_NAME = ("gpu0.name", "NVIDIA GeForce RTX 4090")
 
 #: Holds the lock as a run does, in a process of its own.
-HOLD = "(exec 9<>/run/ollama-multigpu/lock; flock 9; exec sleep 600) >/dev/null 2>&1 & echo $! > /run/holder; sleep 1"
+HOLD = (
+    "rm -f /run/held; (exec 9<>/run/ollama-multigpu/lock; flock 9; touch /run/held; exec sleep 600) >/dev/null 2>&1 & "
+    "echo $! > /run/holder; until [ -e /run/held ]; do sleep 0.1; done"
+)
 
 
 @pytest.fixture(name="site", scope="module")
@@ -85,7 +86,7 @@ def loaded(instance):
     """Names of the models that an instance has loaded; None where it does not answer."""
     script = (
         "import json, urllib.request as u; print(json.dumps([m['name'] for m in json.load("
-        "u.urlopen('http://127.0.0.1:%d/api/ps', timeout=5))['models']]))" % PORTS[instance]
+        "u.urlopen('http://127.0.0.1:%d/api/ps', timeout=60))['models']]))" % PORTS[instance]
     )
     done = podman("exec", fleet.container_name(SET, HOST), "python3", "-c", script, check=False)
     return json.loads(done.stdout.decode()) if done.returncode == 0 else None
@@ -197,7 +198,7 @@ def test_prometheus_reads_them_as_the_guide_says(site, tmp_path):
         configuration["rule_files"] = [str(metrics_files.ALERT_FILE)]
         configuration["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         with prometheus.Prometheus(tmp_path, configuration) as server:
-            wait_until(lambda: server.series("gpufleet_verdict"), "metrics of the host", PATIENCE)
+            wait_until(lambda: server.series("gpufleet_verdict"), "metrics of the host")
             assert server.series("node_textfile_scrape_error")[0][1] == 0
             silent = [
                 target["expr"]
@@ -214,7 +215,7 @@ def test_prometheus_reads_them_as_the_guide_says(site, tmp_path):
             gpu(HOST, "set", "gpu0.ecc.volatile", "2")
             assert program("check")[1]["verdict"] == "fail"
             wanted = {"OllamaGpuMemoryErrors", "OllamaNotAsPlanned"}
-            wait_until(lambda: wanted <= server.firing(), "the alerts fire", PATIENCE)
+            wait_until(lambda: wanted <= server.firing(), "the alerts fire")
     gpu(HOST, "set", "gpu0.ecc", "-", "gpu0.ecc.volatile", "-", "gpu0.ecc.aggregate", "-", *A_USUAL_NAME)
     program("check", expect=0)
 
@@ -236,7 +237,8 @@ def test_a_run_that_holds_the_lock_is_left_alone(site):
     try:
         on(HOST, "systemctl", "restart", "ollama@gpu0.service")
         until(lambda: show("ollama-ready@gpu0.service", "ActiveState") == ["inactive"], "ready@gpu0 does not end")
-        assert show("ollama-ready@gpu0.service", "Result") == ["success"] and loaded("gpu0") == []
+        assert show("ollama-ready@gpu0.service", "Result") == ["success"]
+        until(lambda: loaded("gpu0") == [], "gpu0 does not answer")
         assert "a run loads the models itself" in on(
             HOST, "journalctl", "-u", "ollama-ready@gpu0.service", "--no-pager"
         )

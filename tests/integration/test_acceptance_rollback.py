@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.hosts
 OLD, NEW, SLOW = "0.32.14", "0.32.15", "0.32.16"
 #: Release: (how it fails, words of the message). The install stage refuses the last two, before anything is switched.
 FAILING = {
-    "0.32.20": ("engine-dies-after-12", "The engine of gpu0-1 (process "),
+    "0.32.20": ("engine-dies-after-30", "The engine of gpu0-1 (process "),
     "0.32.17": ("does-not-start", "ended right after its start"),
     "0.32.18": ("answers-500", "answers with an error: this release answers nothing else"),
     "0.32.19": ("loads-onto-the-cpu", "CPU"),
@@ -141,7 +142,7 @@ def test_each_release_that_fails_is_given_up_on_the_canary(site, version):
     before = processes("b")
     with site.untouched("a"):
         pid = processes("a")
-        failed = site.play("upgrade", *CANARY, *to(version), "-e", "ollama_multigpu_watch_time=40", expect=2)
+        failed = site.play("upgrade", *CANARY, *to(version), "-e", "ollama_multigpu_watch_time=90", expect=2)
         assert processes("a") == pid
     told = " ".join(failed.failures["b"])
     assert words in told and "a" not in failed.failures, (fault, told)
@@ -250,5 +251,6 @@ def test_at_the_limit_an_upgrade_says_that_it_stops_a_request(site):
     wait = busy(20, 2000)
     done = site.play("upgrade", "--limit", "b", *to(OLD), "-e", "ollama_multigpu_quiet_timeout=2")
     noted = wait()
-    assert "ollama@gpu0-1.service was stopped in the middle of a request, after 2" in done.text
+    stopped = re.search(r"ollama@gpu0-1\.service was stopped in the middle of a request, after ([0-9.]+)", done.text)
+    assert stopped and float(stopped[1]) >= 2, done.output
     assert noted[-2] not in ("ok", "a run holds the lock") and running("b")[0] == OLD

@@ -30,7 +30,9 @@ StartLimitIntervalSec=0
 """
 #: Words of the shell lines of diagnose_cases.
 WORDS = """
-wait-for-server() { for n in $(seq 100); do ask-get /api/version && return; sleep 0.1; done; false; }
+wait-for() { for n in $(seq 1000); do "$@" && return; sleep 0.1; done; false; }
+wait-for-server() { wait-for ask-get /api/version; }
+ended() { [ $(systemctl show -P SubState ollama.service) = auto-restart ]; }
 ask-get() { python3 -c 'import sys, urllib.request
 urllib.request.urlopen("http://127.0.0.1:" + sys.argv[2] + sys.argv[1]).read()' "$1" "${PORT:-11434}" 2>/dev/null; }
 ask() { wait-for-server; python3 -c 'import sys, urllib.request

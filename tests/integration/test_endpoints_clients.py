@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
@@ -96,6 +97,15 @@ def of_ports(ports, **changed):
     return document({"a": {"ollama_version": "0.32.15", "endpoints": entries}})
 
 
+def from_elsewhere(found):
+    """A document as one whose instances other hosts reach; here they are on this machine all the same."""
+    changed = copy.deepcopy(found)
+    for model in changed["models"].values():
+        for one in model["endpoints"]:
+            one["host_only"] = False
+    return changed
+
+
 @pytest.fixture(name="guide")
 def _guide(tmp_path):
     """Ask with a client of the guide: the output of one that ends with an exit status."""
@@ -111,6 +121,7 @@ def _guide(tmp_path):
 
 
 def test_the_client_of_the_guide(endpoints, guide, tmp_path):
+    endpoints = from_elsewhere(endpoints)
     for model in ("tiny", "Chat:latest"):
         assert guide("fleet.py", endpoints, "endpoints.json", model), model
     told = guide("fleet.py", endpoints, "endpoints.json", "nope", expect=1)
@@ -124,10 +135,22 @@ def test_the_client_of_the_guide(endpoints, guide, tmp_path):
     assert one != two and again == one
 
 
+def test_the_client_of_the_guide_leaves_out_what_only_a_host_itself_reaches(endpoints, guide):
+    """At that address, the client's own host would answer, or nobody."""
+    hidden = of_ports([free_port()])
+    told = guide("fleet.py", hidden, "endpoints.json", "tiny", expect=1)
+    assert "LookupError: tiny is only served to programs on its own host" in told
+    both = from_elsewhere(endpoints)
+    both["models"]["tiny:latest"]["endpoints"].insert(0, hidden["models"]["tiny:latest"]["endpoints"][0])
+    assert guide("fleet.py", both, "endpoints.json", "tiny")
+
+
 def test_the_client_of_the_guide_with_openai(guide):
     light = Light("one", ["tiny:latest", "chat:latest"])
     try:
-        assert guide("with_openai.py", of_ports([light.port]), "endpoints.json", "chat") == "one one one"
+        assert (
+            guide("with_openai.py", from_elsewhere(of_ports([light.port])), "endpoints.json", "chat") == "one one one"
+        )
     finally:
         light.kill()
 

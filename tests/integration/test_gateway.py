@@ -6,39 +6,19 @@ from __future__ import annotations
 
 import http.client
 import json
-import signal
-import socket
-import subprocess
-import sys
-import threading
 import time
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.gateway_socket import GatewaySocket, servers_of
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway import haproxy
 
-from tests.integration import prometheus
-from tests.integration.gateway_front import KEYS, ROLE, Light, asking, entry, raw, running, until
-from tests.rig.ollama.running import free_port
-from tests.rig.waiting import PATIENCE, wait_until
-from tests.unit import metrics_files
-
-CHAT = "/api/chat"
+from tests.integration.gateway_front import CHAT, KEYS, Light, entry, facts_of, raw, running, two_lights, until
+from tests.rig.waiting import PATIENCE
 
 
-@pytest.fixture(scope="module")
-def lights():
-    """Two instances: both serve llama3 (and its alias chat), the first also tiny."""
-    found = [Light("one", ["llama3:latest", "chat:latest", "tiny:8b"]), Light("two", ["llama3:latest", "chat:latest"])]
-    yield found
-    for light in found:
-        light.kill()
-
-
-def facts_of(lights, slots=4):
-    aliases = {"llama3:latest": ["chat:latest"]}
-    instances = [entry(light, "gpu%d" % number, slots, aliases) for number, light in enumerate(lights)]
-    return {"a": {"ollama_version": "0.32.15", "endpoints": instances}}
+@pytest.fixture(name="lights", scope="module")
+def _lights():
+    with two_lights() as found:
+        yield found
 
 
 KEYS_GIVEN = [{"name": "anna", "key": KEYS["anna"]}, {"name": "ben", "key": KEYS["ben"], "models": ["tiny:8b"]}]
@@ -62,7 +42,8 @@ def test_a_model_is_served_by_its_replicas(front):
 )
 def test_a_name_is_understood_as_ollama_does(front, name):
     assert front.ask("POST", CHAT, {"model": name, "stream": False}).status == 200
-    assert front.ask("GET", "/v1/models/" + name).status == 200
+    found = front.ask("GET", "/v1/models/" + name)
+    assert (found.status, found.json["id"]) == (200, "chat:latest" if name == "chat" else "llama3:latest")
 
 
 def test_a_model_of_one_instance_goes_there(front, lights):
@@ -160,15 +141,12 @@ def test_a_body_in_chunks_is_routed(front):
 
 
 def test_an_answer_streams(front):
-    arrived = []
-    connection = http.client.HTTPConnection("127.0.0.1", front.port)
-    options = {"num_predict": 5, "rig_pause": 1}
+    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=PATIENCE)
+    options = {"num_predict": 2, "rig_pause": 2 * PATIENCE}
     body = json.dumps({"model": "tiny:8b", "options": options})
     connection.request("POST", CHAT, body, {"Authorization": "Bearer " + KEYS["anna"], "Host": "localhost"})
-    response = connection.getresponse()
-    while line := response.readline():
-        arrived.append((time.monotonic(), json.loads(line)))
-    assert arrived[-1][0] - arrived[0][0] > 1 and arrived[-1][1]["done"] is True, "they do not come all at once"
+    assert json.loads(connection.getresponse().readline())["done"] is False, "the second word comes much later"
+    connection.close()
 
 
 def test_words_that_come_quickly_are_not_held_back(lights, tmp_path):
@@ -189,213 +167,12 @@ def test_words_that_come_quickly_are_not_held_back(lights, tmp_path):
 
 def test_the_log_has_names_and_no_prompts(front):
     front.ask("POST", CHAT, {"model": "tiny:8b", "messages": [{"role": "user", "content": "a-secret-word"}]}, key="ben")
-    until(lambda: front.log()[-1]["key"] == "ben")
+    until(lambda: front.log()[-1:] and front.log()[-1]["key"] == "ben")
     line = front.log()[-1]
     assert (line["model"], line["status"], line["path"], line["server"]) == ("tiny:8b", 200, CHAT, "a_gpu0")
     assert line["first_byte_ms"] >= 0 and line["duration_ms"] >= 0 and line["bytes_sent"] > 100
     text = front.log_path.read_text(encoding="utf-8")
     assert "a-secret-word" not in text and KEYS["ben"] not in text
-
-
-def test_metrics_are_told_by_instance_where_they_are_asked_for(front, lights, tmp_path):
-    assert [row["pxname"] for row in front.rows() if row["svname"] == "FRONTEND"] == ["clients"]
-    port, end = free_port(), b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    with running(tmp_path, facts_of(lights), acknowledged=["keys"], metrics_port=port) as measured:
-        for unused in range(3):
-            assert measured.ask("POST", CHAT, {"model": "tiny:8b"}, key=None).status == 200
-        told, *others = [raw(port, request.encode() + end) for request in ("GET /metrics", "GET /", "POST /metrics")]
-        named = 'haproxy_server_http_responses_total{proxy="model_tiny:8b",server="a_gpu0",code="2xx"} 3'
-        assert told.status == 200 and named in told.body.decode().splitlines()
-        assert [reply.status for reply in others] == [404, 404]
-        assert len(measured.log()) == 3, "the access log is that of clients"
-
-
-def test_prometheus_reads_them_for_the_dashboard_of_the_gateway(lights, tmp_path):
-    """Every query returns series, and requests are told by model and instance."""
-    port = free_port()
-    target = {"job_name": "gateway", "static_configs": [{"targets": ["127.0.0.1:%d" % port]}]}
-    configuration = {"global": {"scrape_interval": "1s"}, "scrape_configs": [target]}
-    with (
-        running(tmp_path, facts_of(lights), acknowledged=["keys"], metrics_port=port) as measured,
-        prometheus.Prometheus(tmp_path, configuration) as server,
-    ):
-        for unused in range(2):
-            assert measured.ask("POST", CHAT, {"model": "tiny:8b"}, key=None).status == 200
-        queries = [
-            target["expr"].replace("$host", ".*").replace("$__rate_interval", "1m")
-            for panel in metrics_files.gateway_dashboard()["panels"]
-            for target in panel["targets"]
-        ]
-        for query in queries:
-            wait_until(lambda query=query: server.series(query), "series of " + query)
-        answered = 'sum by (proxy, server) (haproxy_server_http_responses_total{code="2xx",server="a_gpu0"}) == 2'
-        wait_until(lambda: server.series(answered), "the requests of a_gpu0")
-        assert ({"proxy": "model_tiny:8b", "server": "a_gpu0"}, 2.0) in server.series(answered)
-
-
-def test_the_check_for_a_shared_address_follows_haproxy(lights, tmp_path):
-    command = [sys.executable, str(ROLE / "files" / "check_gateway.py"), str(tmp_path / "admin.sock")]
-
-    def check():
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.returncode, done.stderr.strip()
-
-    with running(tmp_path, facts_of(lights), acknowledged=["keys"], connections=1) as front:
-        with socket.create_connection(("127.0.0.1", front.port)):
-            assert check() == (0, ""), "a gateway without a free connection works"
-        front.command("disable frontend clients")
-        assert check() == (1, "the gateway takes no clients")
-        front.command("enable frontend clients")
-        assert check() == (0, "")
-        front.process.send_signal(signal.SIGKILL)
-        until(lambda: check()[1].startswith("the gateway does not answer"))
-        assert check()[0] == 1
-
-
-def test_more_than_the_slots_wait_and_more_than_the_queue_is_refused(tmp_path):
-    """The slots are taken until the end, so that it does not matter how fast the others come."""
-    light, found = Light("one", ["tiny:8b"]), []
-    silent = {"model": "tiny:8b", "options": {"num_predict": 1, "rig_silence": 600}}
-    given = {"acknowledged": ["keys"], "queue": 2, "queue_timeout": 10, "allow_loading": True}
-    try:
-        with running(tmp_path, facts_of([light], slots=2), **given) as front:
-
-            def ask():
-                found.append(front.ask("POST", CHAT, silent, key=None))
-
-            with asking(front, silent), asking(front, silent):
-                until(lambda: light.ask("GET", "/rig/seen")["active"] == 2)
-                threads = [threading.Thread(target=ask) for unused in range(2)]
-                for number, thread in enumerate(threads, 1):
-                    thread.start()
-                    until(lambda count=number: front.queued("model_tiny:8b") == count)
-                ask()
-                for thread in threads:
-                    thread.join()
-            assert [reply.status for reply in found] == [429, 503, 503]
-            assert all(reply.headers["retry-after"] == "5" for reply in found)
-            assert light.ask("GET", "/rig/seen")["most"] == 2
-    finally:
-        light.kill()
-
-
-def test_a_drained_instance_gets_nothing_new(lights, tmp_path):
-    with running(tmp_path, facts_of(lights), acknowledged=["keys"]) as front:
-        front.write(facts_of(lights), drain=["gpu0"])
-        front.reload()
-
-        def answers():
-            ask = {"model": "llama3", "stream": False}
-            return {front.ask("POST", CHAT, ask, key=None).json["message"]["content"] for unused in "12345"}
-
-        until(lambda: answers() == {"two two two"}, what="the new process has taken over")
-        assert answers() == {"two two two"}
-
-
-def test_requests_wait_while_the_only_instance_is_switched(lights, tmp_path):
-    """It is drained, stopped, started and taken back, as the stage switch does."""
-    given = {"allow_loading": True, "queue": 1, "queue_timeout": 20}
-    with running(tmp_path, facts_of(lights, slots=2), acknowledged=["keys"], **given) as front:
-        gateway = GatewaySocket(str(tmp_path / "admin.sock"), str(tmp_path / "held.map"))
-        servers = servers_of((tmp_path / "haproxy.cfg").read_text(encoding="utf-8"), "a", ["gpu0"])
-        assert [server for server in servers if "tiny" in server]
-        slow = {"model": "tiny:8b", "options": {"num_predict": 3, "rig_pause": 0.5}, "stream": False}
-        found = []
-
-        def ask():
-            found.append((front.ask("POST", CHAT, slow, key=None), time.monotonic()))
-
-        threads = [threading.Thread(target=ask) for unused in range(5)]
-        threads[0].start()
-        until(lambda: gateway.under_way(servers) == 1)
-        gateway.drain(servers)
-        for number, thread in enumerate(threads[1:], 2):
-            thread.start()
-            until(lambda count=number: int(front.row("model_tiny:8b")["stot"]) == count)
-        assert gateway.wait(servers, PATIENCE) == 0
-        lights[0].kill()
-        until(lambda: all("DOWN" in front.row(*server.split("/"))["status"] for server in servers))
-        lights[0].start()
-        back = time.monotonic()
-        gateway.take_back(servers)
-        assert not [server for server in front.servers(False) if server in servers]
-        for thread in threads:
-            thread.join()
-        statuses = [reply.status for reply, unused in found]
-        assert sorted(statuses) == [200, 200, 200, 200, 429] or sorted(statuses) == [200, 200, 200, 429, 429], statuses
-        assert sum(at > back for reply, at in found if reply.status == 200) >= 2
-        # Without a switch nobody waits for what is gone.
-        lights[0].kill()
-        assert front.ask("POST", CHAT, slow, key=None).status == 503
-        lights[0].start()
-        until(lambda: not front.servers(False))
-
-
-def test_requests_wait_longer_for_a_switch_than_for_a_slot(lights, tmp_path, monkeypatch):
-    """An instance that is switched takes longer to load than a request waits for a slot. But it waits not for ever."""
-    given = {"acknowledged": ["keys"], "queue_timeout": 1}
-    ask = {"model": "tiny:8b", "stream": False, "options": {"num_predict": 1}}
-    with running(tmp_path, facts_of(lights), **given) as front:
-        gateway = GatewaySocket(str(tmp_path / "admin.sock"), str(tmp_path / "held.map"))
-        servers = servers_of((tmp_path / "haproxy.cfg").read_text(encoding="utf-8"), "a", ["gpu0"])
-        found = []
-        gateway.drain(servers)
-        thread = threading.Thread(target=lambda: found.append(front.ask("POST", CHAT, ask, key=None)))
-        thread.start()
-        until(lambda: int(front.row("model_tiny:8b")["scur"]) == 1)
-        until(lambda: int(front.row("model_tiny:8b", "a_gpu0")["lastchg"]) >= 4)  # it is drained for four seconds
-        gateway.take_back(servers)
-        thread.join()
-        assert [reply.status for reply in found] == [200]
-
-        monkeypatch.setattr(haproxy, "HOLD_SECONDS", 1)
-        front.write(facts_of(lights), **given)
-        front.reload()
-        until(lambda: not front.servers(False))
-        gateway.drain(servers)
-        refused = front.ask("POST", CHAT, ask, key=None)
-        assert (refused.status, refused.headers["retry-after"]) == (503, "5")
-        gateway.take_back(servers)
-
-
-def test_requests_that_wait_for_the_only_instance_are_answered_once_it_is_back(lights, tmp_path):
-    """It is killed: what it had been given, and what comes while it is gone, gets a status that says "later"."""
-    given = {"allow_loading": True, "queue_timeout": 60}
-    with running(tmp_path, facts_of(lights, slots=1), acknowledged=["keys"], **given) as front:
-        ask = {"model": "tiny:8b", "options": {"num_predict": 3, "rig_pause": 0.5}, "stream": False}
-        found = []
-
-        def ask_once():
-            found.append(front.ask("POST", CHAT, ask, key=None))
-
-        threads = [threading.Thread(target=ask_once) for unused in range(5)]
-        lights[0].process.send_signal(signal.SIGSTOP)  # the first one has the slot until all the others wait
-        for thread in threads:
-            thread.start()
-        until(lambda: front.queued("model_tiny:8b") >= 4)
-        lights[0].kill()
-        until(lambda: "model_tiny:8b/a_gpu0" in front.servers(False))
-        until(lambda: int(front.row("model_tiny:8b", "a_gpu0")["lastchg"]) >= 3)  # it is gone for three seconds
-        assert front.queued("model_tiny:8b") > 0
-        ask_once()
-        lights[0].start()
-        for thread in threads:
-            thread.join()
-        until(lambda: not front.servers(False))
-        statuses = [reply.status for reply in found]
-        assert {*statuses} == {200, 503} and statuses.count(200) >= 1, statuses
-        assert all(reply.headers["retry-after"] == "5" for reply in found if reply.status == 503)
-
-
-def test_one_connection_that_fails_takes_no_instance_out(lights, tmp_path):
-    """On a busy machine one takes too long at times. Where all instances were out by that, clients would get 503."""
-    with running(tmp_path, facts_of(lights), acknowledged=["keys"]) as front:
-        lights[0].kill()
-        assert front.ask("POST", CHAT, {"model": "tiny:8b"}, key=None).status == 503
-        until(lambda: "model_tiny:8b/a_gpu0 is DOWN" in front.log_path.read_text(encoding="utf-8"))
-        assert "Detected 1 consecutive errors" not in front.log_path.read_text(encoding="utf-8")
-        lights[0].start()
-        until(lambda: not front.servers(False))
 
 
 def test_an_alias_moves_clients_step_by_step(tmp_path):
@@ -448,29 +225,3 @@ def test_an_alias_is_served_where_its_own_model_is_loaded(tmp_path):
     finally:
         for light in both:
             light.kill()
-
-
-def test_a_key_of_a_higher_priority_goes_first(lights, tmp_path):
-    keys = [
-        {"name": "anna", "key": KEYS["anna"], "priority": 10},
-        {"name": "ben", "key": KEYS["ben"]},
-        {"name": "batch", "key": "a-key-of-batch-0123456789", "priority": -10},
-    ]
-    with running(tmp_path, facts_of(lights, slots=1), keys=keys, allow_loading=True) as front:
-        ended = []
-
-        def ask(key, seconds):
-            slow = {"model": "tiny:8b", "options": {"num_predict": 2, "rig_pause": seconds / 2}, "stream": False}
-            assert front.ask("POST", CHAT, slow, key=key).status == 200
-            ended.append(key)
-
-        threads = []
-        # The first one takes long enough for all the others to come.
-        for number, key in enumerate(("ben", "a-key-of-batch-0123456789", "ben", "anna")):
-            threads.append(threading.Thread(target=ask, args=[key, 1 if number else 15]))
-            threads[-1].start()
-            until(lambda: lights[0].ask("GET", "/rig/seen")["active"] == 1)
-            until(lambda count=number: front.queued("model_tiny:8b") == count)
-        for thread in threads:
-            thread.join()
-        assert ended == ["ben", "anna", "ben", "a-key-of-batch-0123456789"]

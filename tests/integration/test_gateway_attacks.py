@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from tests.integration.gateway_front import KEYS, Light, entry, raw, running
+from tests.integration.gateway_front import KEYS, Light, facts_of, raw, running, until
 from tests.rig.waiting import PATIENCE
 
 CALLS = {"/api/chat", "/api/generate", "/api/embed", "/api/show", "/v1/chat/completions"}
@@ -30,7 +30,7 @@ def light_server():
 
 
 def _attacked(light, place, **given):
-    facts = {"a": {"ollama_version": "0.32.15", "endpoints": [entry(light, "gpu0", slots=16)]}}
+    facts = facts_of([light], slots=16)
     keys = [{"name": "ben", "key": KEYS["ben"], "models": ["tiny:8b"]}, {"name": "anna", "key": KEYS["anna"]}]
     return running(place, facts, keys=keys, body_bytes=LIMIT, host_names=["front.example"], **given)
 
@@ -397,7 +397,7 @@ def test_basic_authentication_is_name_and_key(front):
 
 
 def test_a_revoked_key(light, tmp_path):
-    facts = {"a": {"ollama_version": "0.32.15", "endpoints": [entry(light, "gpu0")]}}
+    facts = facts_of([light])
     keys = [{"name": name, "key": key} for name, key in KEYS.items()]
     with running(tmp_path, facts, keys=keys) as found:
         assert found.ask("GET", "/api/tags", key="ben").status == 200
@@ -408,7 +408,7 @@ def test_a_revoked_key(light, tmp_path):
 
 
 def test_a_key_has_its_rate(light, tmp_path):
-    facts = {"a": {"ollama_version": "0.32.15", "endpoints": [entry(light, "gpu0")]}}
+    facts = facts_of([light])
     keys = [{"name": "ben", "key": KEYS["ben"], "rate": 2}, {"name": "anna", "key": KEYS["anna"]}]
     with running(tmp_path, facts, keys=keys) as found:
         replies = [found.ask("POST", "/api/generate", GOOD, key="ben") for unused in range(4)]
@@ -459,6 +459,15 @@ def test_a_model_name_with_a_header_in_it(front, name):
     found = front.ask("POST", "/api/generate", ('{"model":"%s"}' % name).encode(), key="ben")
     assert found.status == 400 and "x-evil" not in found.headers and found.json
     assert front.ask("GET", "/v1/models/" + name.replace(" ", "%20"), key="ben").status in (400, 403, 404)
+
+
+@pytest.mark.parametrize("end", ["%0a", "%0d%0a", "%00", "%0a%0a", "%22"])
+def test_a_model_name_in_a_path_with_a_line_break_at_its_end(front, end):
+    """Neither answer nor log has it: both stay JSON."""
+    path = "/v1/models/nope" + end
+    found = front.ask("GET", path, key="ben")
+    assert (found.status, found.error) == (404, "model '' not found; served are: tiny:8b")
+    assert until(lambda: [one["model"] for one in front.log() if one["path"] == path]) == ["-"]
 
 
 def test_the_log_stays_json(front):

@@ -9,7 +9,7 @@ import socket
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.browsers import ALLOWED_HEADERS
 
-from tests.integration.gateway_front import KEYS, Light, entry, running, until
+from tests.integration.gateway_front import KEYS, Light, facts_of, running, until
 
 CHAT, PAGE, OTHER_PAGE = "/api/chat", "https://chat.example.org", "http://localhost:3000"
 ASK = {"model": "tiny:8b", "messages": [{"role": "user", "content": "Hi"}]}
@@ -26,12 +26,8 @@ def _light():
 def _front(light, tmp_path_factory):
     keys = [{"name": "anna", "key": KEYS["anna"]}, {"name": "ben", "key": KEYS["ben"], "rate": 1}]
     given = {"keys": keys, "origins": [PAGE, OTHER_PAGE], "body_bytes": 65536}
-    with running(tmp_path_factory.mktemp("browsers"), facts_of(light), **given) as found:
+    with running(tmp_path_factory.mktemp("browsers"), facts_of([light]), **given) as found:
         yield found
-
-
-def facts_of(light):
-    return {"a": {"ollama_version": "0.32.15", "endpoints": [entry(light, "gpu0")]}}
 
 
 def preflight(front, origin, path=CHAT, method="POST"):
@@ -151,7 +147,7 @@ def test_who_is_no_page_gets_no_word_for_one(front):
 
 
 def test_without_a_list_no_page_may_ask(light, tmp_path):
-    with running(tmp_path, facts_of(light), acknowledged=["keys"]) as front:
+    with running(tmp_path, facts_of([light]), acknowledged=["keys"]) as front:
         for found in (preflight(front, PAGE), front.ask("POST", CHAT, ASK, key=None, Origin=PAGE)):
             assert (found.status, allowed(found)) == (403, {})
         assert "vary" not in front.ask("POST", CHAT, ASK, key=None).headers

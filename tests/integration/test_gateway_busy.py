@@ -10,7 +10,7 @@ import pathlib
 
 import pytest
 
-from tests.integration.gateway_front import Light, asking, entry, running, until
+from tests.integration.gateway_front import Light, asking, facts_of, running, until
 
 CHAT = "/api/chat"
 #: Nothing is answered for so long that no test waits for it.
@@ -25,11 +25,6 @@ def _lights():
     yield found
     for light in found:
         light.kill()
-
-
-def facts_of(lights, slots):
-    endpoints = [entry(light, "gpu%d" % number, slots) for number, light in enumerate(lights)]
-    return {"a": {"ollama_version": "0.32.15", "endpoints": endpoints}}
 
 
 def count(front, field, server="BACKEND"):

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from tests.integration.gateway_front import KEYS, Light, entry, running
+from tests.integration.gateway_front import KEYS, Light, facts_of, running
 from tests.integration.support import run
 from tests.setup.environment import controller, virtual_environment
 
@@ -32,7 +32,7 @@ def answers(tmp_path_factory):
         stderr=subprocess.DEVNULL,
     )
     light = Light("one", ["llama3:latest", "tiny:8b"])
-    facts = {"a": {"ollama_version": "0.32.15", "endpoints": [entry(light, "gpu0")]}}
+    facts = facts_of([light])
     keys = [{"name": "anna", "key": KEYS["anna"]}]
     try:
         with running(place, facts, certificate=str(pem), keys=keys, listen_address="0.0.0.0") as front:

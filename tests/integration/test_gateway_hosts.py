@@ -313,7 +313,9 @@ def test_an_address_is_shared_by_two_gateways(site):
     files = [on(host, "cat", "/etc/ollama-gateway/self-signed.pem") for host in "cd"]
     certificates = "".join(text[text.index("-----BEGIN CERTIFICATE") :] for text in files)
     on("a", "sh", "-c", "cat > /tmp/fronts.pem; ip route add %s dev eth0" % site.shared, stdin=certificates.encode())
-    assert has_address(site, "c") and not has_address(site, "d") and answers(site)
+    wait_until(
+        lambda: has_address(site, "c") and not has_address(site, "d") and answers(site), "the first one still has it"
+    )
 
     on("c", "systemctl", "stop", "ollama-gateway")
     wait_until(lambda: has_address(site, "d") and not has_address(site, "c"), "the second gateway has the address")
@@ -331,7 +333,7 @@ def test_an_address_is_shared_by_two_gateways(site):
     for unused in range(2):
         found = gateway(site, "c", "-e", json.dumps({"ollama_gateway_virtual_address": elsewhere}), expect=2)
         assert "eth9" in found.text and "doesn't exist" in found.text, found.output
-    assert has_address(site, "c") and answers(site)
+    wait_until(lambda: has_address(site, "c") and answers(site), "the first gateway goes on")
 
     gateway(site, "c", "-e", json.dumps({"ollama_gateway_virtual_address": {}}))
     assert not has_address(site, "c") and "ollama-gateway-address" not in on("c", "systemctl", "list-unit-files")

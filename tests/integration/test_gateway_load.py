@@ -18,11 +18,12 @@ import time
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.gateway_socket import GatewaySocket, servers_of
 
-from tests.integration.gateway_front import Light, entry, running, until
+from tests.integration.gateway_front import Light, facts_of, running, until
 from tests.rig.ollama import streams
 from tests.session import FULL
 
-CLIENTS = 200
+#: Requests at once, and how many of them an instance takes.
+CLIENTS, SLOTS = 200, 150
 #: Seconds of each of the five parts: together a minute, and five minutes in make test-full.
 PARTS = 5
 SECONDS = (300 if FULL else 60) / PARTS
@@ -37,17 +38,23 @@ def lights():
         light.kill()
 
 
-def facts_of(lights):
-    endpoints = [entry(light, "gpu%d" % number, slots=150) for number, light in enumerate(lights)]
-    return {"a": {"ollama_version": "0.32.15", "endpoints": endpoints}}
-
-
 @pytest.fixture(scope="module")
 def front(lights, tmp_path_factory):
     given = {"allow_loading": True, "acknowledged": ["keys"], "queue": 1000}
-    with running(tmp_path_factory.mktemp("loaded"), facts_of(lights), **given) as found:
+    with running(tmp_path_factory.mktemp("loaded"), facts_of(lights, SLOTS), **given) as found:
         found.given = given
         yield found
+
+
+@pytest.fixture(autouse=True)
+def _in_rotation(front, lights):
+    """All instances run and get requests, whatever became of the test before."""
+    for light in lights:
+        if light.process.poll() is not None:
+            light.start()
+    front.write(facts_of(lights, SLOTS), **front.given)
+    front.reload()
+    until(lambda: not front.servers(False))
 
 
 def while_streaming(front, event):
@@ -75,8 +82,6 @@ def test_an_instance_that_is_killed_loses_no_request_that_had_not_begun(front, l
     counts = while_streaming(front, lights[0].kill)
     assert counts[streams.LOST] == counts[streams.REFUSED] == 0, counts
     assert 0 < counts[streams.BROKEN] <= CLIENTS, "answers that had begun end with an error: %s" % counts
-    lights[0].start()
-    until(lambda: not front.servers(False))
 
 
 def test_instances_that_are_gone_together_lose_no_request_that_had_not_begun(front, lights):
@@ -93,9 +98,6 @@ def test_instances_that_are_gone_together_lose_no_request_that_had_not_begun(fro
     counts = while_streaming(front, stop)
     assert counts[streams.LOST] == counts[streams.REFUSED] == 0, counts
     assert 0 < counts[streams.BROKEN] <= CLIENTS, "answers that had begun end with an error: %s" % counts
-    for light in lights[1:]:
-        light.start()
-    until(lambda: not front.servers(False))
 
 
 def test_an_instance_that_stops_answering_leaves_and_comes_back(front, lights):
@@ -111,7 +113,7 @@ def test_an_instance_that_stops_answering_leaves_and_comes_back(front, lights):
 
 def test_an_instance_that_is_drained_ends_what_it_has_begun(front, lights):
     def drain():
-        front.write(facts_of(lights), drain=["gpu2"], **front.given)
+        front.write(facts_of(lights, SLOTS), drain=["gpu2"], **front.given)
         front.reload()
 
     counts = while_streaming(front, drain)
@@ -121,9 +123,6 @@ def test_an_instance_that_is_drained_ends_what_it_has_begun(front, lights):
 
 def test_an_upgrade_one_by_one_loses_nothing(front, lights):
     """Each instance is drained, stopped, started again and taken back, as the stage switch does by gateway_drain."""
-    front.write(facts_of(lights), **front.given)
-    front.reload()
-    until(lambda: not front.servers(False))
     gateway = GatewaySocket(str(front.directory / "admin.sock"), str(front.directory / "held.map"))
     text = (front.directory / "haproxy.cfg").read_text(encoding="utf-8")
 

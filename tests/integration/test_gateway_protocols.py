@@ -16,8 +16,9 @@ import struct
 import subprocess
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.certificate import certificate
 
-from tests.integration.gateway_front import KEYS, Front, entry, raw, running, until
+from tests.integration.gateway_front import KEYS, Front, entry, facts_of, raw, running, settings, until
 from tests.integration.test_gateway_attacks import GOOD, KEY, send
 from tests.integration.test_gateway_attacks import attacked_front as _front  # noqa: F401
 from tests.integration.test_gateway_attacks import impatient_front as _impatient  # noqa: F401
@@ -168,7 +169,9 @@ def test_pages_of_the_gateway_and_its_servers(front, path):
 
 def test_a_client_does_not_say_who_it_is(front):
     given = {"X_Forwarded_For": "192.0.2.99", "Forwarded": "for=192.0.2.99", "X_Real_IP": "192.0.2.99"}
+    before = len(front.log())
     assert front.ask("GET", "/api/version", key="ben", **given).status == 200
+    until(lambda: front.log()[before:])
     assert front.log()[-1]["client"] == "127.0.0.1" and "192.0.2.99" not in front.log_path.read_text(encoding="utf-8")
 
 
@@ -200,7 +203,7 @@ def test_a_head_that_is_too_long(front, lines):
 def test_a_body_of_many_values(light, tmp_path, part):
     """Where bodies may be large, reading one takes no more steps than in a small one."""
     most = 4 * 1024 * 1024
-    facts = {"a": {"ollama_version": "0.32.15", "endpoints": [entry(light, "gpu0")]}}
+    facts = facts_of([light])
     body = b"{" + part * ((most - 100) // len(part)) + b'"model":"tiny:8b"}'
     with running(tmp_path, facts, keys=[{"name": "ben", "key": KEYS["ben"]}], body_bytes=most) as large:
         found = large.ask("POST", "/api/generate", body, key="ben")
@@ -210,7 +213,7 @@ def test_a_body_of_many_values(light, tmp_path, part):
 def test_a_reader_that_is_stopped_is_a_failure_of_the_gateway(light, tmp_path):
     """Not of the client, and the model may be served. HAProxy stops no reader here (test_haproxy.py), so a limit of one
     millisecond is set: a reader that takes all its steps always needs more."""
-    facts = {"a": {"ollama_version": "0.32.15", "endpoints": [entry(light, "gpu0")]}}
+    facts = facts_of([light])
     front = Front(tmp_path)
     front.write(facts, keys=[{"name": "ben", "key": KEYS["ben"]}], body_bytes=4 * 1024 * 1024)
     path = tmp_path / "haproxy.cfg"
@@ -227,16 +230,33 @@ def test_a_reader_that_is_stopped_is_a_failure_of_the_gateway(light, tmp_path):
 # --- TLS -------------------------------------------------------------------------------------------
 
 
+def _made(pem, names):
+    """Make a certificate for names, with its key in the same file."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-days", "2", "-subj", "/CN=x", "-addext", "subjectAltName=" + names, "-keyout", pem, "-out", pem]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+
+
+def test_a_fleet_reaches_a_host_with_an_underscore_over_tls(light, tmp_path):
+    """With the names of the certificate that the host makes. A request may be to such a name as well."""
+    pem = tmp_path / "pem"
+    _made(pem, certificate(settings(host="gpu_1", tls="self_signed"), {}, None).names)
+    facts = {"gpu_1": {"ollama_version": "0.32.15", "endpoints": [entry(light, "gpu0")]}}
+    keys = [{"name": "ben", "key": KEYS["ben"]}]
+    places = [tmp_path / name for name in ("host", "fleet")]
+    for place in places:
+        place.mkdir()
+    with running(places[0], facts, certificate=str(pem), host="gpu_1", keys=keys) as front:
+        upstream = {"port": front.port, "key": KEYS["ben"], "addresses": {"gpu_1": "127.0.0.1"}, "ca_file": str(pem)}
+        with running(places[1], facts, host="front_1", keys=keys, upstream=upstream) as fleet:
+            assert fleet.ask("POST", "/api/generate", GOOD, key="ben", Host="Front_1").status == 200
+
+
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 def test_old_tls_and_none(light, tmp_path):
     pem = tmp_path / "pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-        + ["-subj", "/CN=x", "-addext", "subjectAltName=DNS:localhost", "-keyout", pem, "-out", pem],
-        check=True,
-        stderr=subprocess.DEVNULL,
-    )
-    facts = {"a": {"ollama_version": "0.32.15", "endpoints": [entry(light, "gpu0")]}}
+    _made(pem, "DNS:localhost")
+    facts = facts_of([light])
     keys = [{"name": "ben", "key": KEYS["ben"]}]
 
     def version(least, most):

@@ -116,6 +116,35 @@ def test_a_unit_that_no_run_has_restarted_is_taken_over(site):
     assert "changed=0" in gateway(site).output
 
 
+def test_a_reload_that_haproxy_cannot_do_fails_and_is_done_by_the_next_run(site):
+    """The port for metrics is in use, which no check of the configuration sees."""
+    wanted = ("-e", json.dumps({"ollama_gateway_metrics_port": 11999}))
+    on(
+        "c",
+        "systemd-run",
+        "--quiet",
+        "--unit=in-the-way",
+        "python3",
+        "-m",
+        "http.server",
+        "--bind",
+        "127.0.0.1",
+        "11999",
+    )
+    wait_until(lambda: "11999" in on("c", "ss", "-tln"), "the port is in use")
+    pid = on("c", "systemctl", "show", "-P", "MainPID", "ollama-gateway")
+    for again in range(2):
+        told = gateway(site, *wanted, expect=2).output
+        assert "does not run with its new configuration" in told and "cannot bind socket" in told, again
+        assert on("c", "systemctl", "show", "-P", "MainPID", "ollama-gateway") == pid and trusts("c")
+    on("c", "systemctl", "stop", "in-the-way")
+    gateway(site, *wanted)
+    metrics = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:11999/metrics').read().decode())"
+    assert "haproxy_process_uptime_seconds" in on("c", "python3", "-c", metrics)
+    gateway(site)
+    assert "changed=0" in gateway(site).output
+
+
 def test_files_of_former_configurations_are_gone(site):
     """A key that is not valid any more among them."""
     before = hashed("keys")

@@ -48,10 +48,13 @@ class Host:
     def _here(self, word):
         return re.sub("(%s|%s|%s)(?=[-/])" % (ETC, RUN, UNITS), lambda found: str(self.path(found.group())), word)
 
-    def run(self, kind, unit="ollama-gateway"):
+    def run(self, kind, unit="ollama-gateway", until=None):
+        """Run the commands; those before the one that has a word, which fails."""
         for command in settings(kind, unit):
             words = [self._here(word) for word in shlex.split(command)]
-            if words[0] != "/usr/sbin/haproxy" and "kill -USR2" not in command:
+            if until and until in command:
+                return
+            if words[0] != "/usr/sbin/haproxy" and "reload_gateway.py" not in command:
                 subprocess.run(words, check=True)
 
     def compared(self, tasks_file, register):
@@ -135,6 +138,16 @@ def test_a_change_during_a_reload_is_not_missed():
     """The checksums are older than what HAProxy reads."""
     commands = settings("ExecReload")
     (sums,) = [number for number, command in enumerate(commands) if "sha256sum" in command]
-    (signal,) = [number for number, command in enumerate(commands) if "kill -USR2" in command]
+    (reload,) = [number for number, command in enumerate(commands) if "reload_gateway.py" in command]
     (check,) = [number for number, command in enumerate(commands) if "haproxy -c" in command]
-    assert check < sums < signal, "and a configuration that HAProxy does not take is not noted as one that runs"
+    assert check < sums < reload
+
+
+@pytest.mark.parametrize("fails", ["haproxy -c", "reload_gateway.py"])
+def test_a_configuration_that_haproxy_does_not_take_is_not_noted_as_one_that_runs(host, fails):
+    configuration = host.path(ETC) / "haproxy.cfg"
+    configuration.write_text("frontend clients\n    bind 127.0.0.1:11480\n")
+    host.run("ExecStartPre")
+    configuration.write_text("frontend clients\n    bind 127.0.0.1:11481\n")
+    host.run("ExecReload", until=fails)
+    assert host.needs() == RELOAD and "11480" in (host.path(RUN) / "running.cfg").read_text()

@@ -65,13 +65,6 @@ def exposure(sh, unit=UNIT):
     return float(re.search(r"exposure level for .*: ([0-9.]+) ", told)[1])
 
 
-def checked(host):
-    """What the program of the host says once the instance was started again and its models are loaded."""
-    host.restart()
-    host.sh("systemctl start ollama-ready@gpu0.service; true")
-    return host.sh("ollama-multigpu check 2>&1; true")
-
-
 def hide(host, node):
     """A drop-in that leaves the nodes of the GPUs but for one; in force from the next start on."""
     nodes = {"/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia0", "/dev/nvidia1"} - {node}
@@ -109,11 +102,11 @@ def test_a_level(site, host, level):
     found = {line.partition(": ")[0] for line in host.findings()}
     assert exposure(host.sh) == documented()[level]
     assert found == GIVEN_UP[level]
-    assert "Verdict: pass" in checked(host)
+    assert "Verdict: pass" in host.checked()
     back = hide(host, "/dev/nvidia-uvm")
     try:
-        told = checked(host)
+        told = host.checked()
     finally:
         host.sh(back)
     assert "gpu_not_seen: the service %s cannot open /dev/nvidia-uvm: the device policy" % UNIT in told
-    assert "Verdict: pass" in checked(host)
+    assert "Verdict: pass" in host.checked()

@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable
 
 #: Seconds after which something does not come any more, on a machine with a load of 20 as well.
-PATIENCE = 60.0
+PATIENCE = 300.0
+#: Seconds within which something ends that waits for nothing, or gives up, on such a machine. What it must not wait for
+#: takes longer.
+AT_ONCE = 60.0
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> object:

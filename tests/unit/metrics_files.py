@@ -81,8 +81,8 @@ ALERTS = (
         "OllamaGpuMissing",
         "@gpu_present == 0",
         CRITICAL,
-        "GPU {{ $labels.uuid }} of {{ $labels.instance }} is gone",
-        "Models are planned on it and the driver does not list it. " + _DIAGNOSE,
+        "GPU {{ $labels.uuid }} of {{ $labels.instance }} is missing",
+        "Models are planned on it, and the driver does not list it or no program can use it. " + _DIAGNOSE,
     ),
     Alert(
         "OllamaMemoryBelowPlan",

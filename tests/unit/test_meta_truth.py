@@ -220,7 +220,7 @@ def test_entry_points_evaluate_the_variables_first():
 def test_no_answer_of_a_host_names_anything_on_the_controller():
     """Options of the tasks on the controller that name a file or an address there."""
     frozen = re.compile(
-        r"\{\{ (__ollama_multigpu_(settings|controller)\.|item\.(name|insecure|adapter|source\.\w+)\b)"
+        r"\{\{ (__ollama_multigpu_(settings|controller)(\.| \}\}$)|item\.(name|insecure|adapter|source\.\w+)\b)"
         r"|registry$|file$|True$|\{\{ ansible_play_hosts_all \}\}$"
     )
     found = set()

@@ -48,7 +48,7 @@ def test_scenarios_are_shared_by_all_workers():
     assert [session.part(name) for name in names] == names
 
 
-@pytest.mark.parametrize("cores, workers", [(1, 1), (2, 2), (4, 4), (64, session.MOST_WORKERS)])
+@pytest.mark.parametrize("cores, workers", [(1, 2), (2, 3), (3, 4), (64, session.MOST_WORKERS)])
 def test_workers(cores, workers):
     assert session.workers(cores) == workers and session.cores() >= 1
 

@@ -216,7 +216,7 @@ def check_listeners(findings, pid, instance):
 
 def version_of(instance):
     """The release that answers at an instance's address, as numbers; () where none does."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, ValueError):
             with urllib.request.urlopen("http://127.0.0.1:%d/api/version" % instance["port"], timeout=60) as answer:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Optional
 
 from ..common.names import served_name
+from ..evidence.generations import speed_of
 
 #: Settings of a model in a plan: {key: words}.
 _SETTINGS = {
@@ -48,7 +49,7 @@ class Request:
     Attributes:
         first_seconds: until the first token was here, the reading of the prompt included.
         seconds: until the answer was here.
-        tokens_per_second: while it generated, by the server's own clock; None where it does not say.
+        tokens_per_second: while it generated, by the server's own clock; None where it does not tell.
     """
 
     prompt_tokens: int
@@ -60,9 +61,8 @@ class Request:
     @classmethod
     def of(cls, answer: Mapping[str, Any], first_seconds: float, seconds: float) -> Request:
         """Return a request from the last line of the answer to /api/generate (durations in nanoseconds)."""
-        tokens, spent = (_whole(answer.get(key)) for key in ("eval_count", "eval_duration"))
-        speed = tokens * 1e9 / spent if tokens and spent else None
-        return cls(_whole(answer.get("prompt_eval_count")), tokens, first_seconds, seconds, speed)
+        read, tokens = (_whole(answer.get(key)) for key in ("prompt_eval_count", "eval_count"))
+        return cls(read, tokens, first_seconds, seconds, speed_of(answer))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -62,7 +62,8 @@ class Benchmark:
     """What was measured: `loads` and `measurements` by model and instances, and `notes` on what was not.
 
     `release` is the version of Ollama, and `plan` has the `digest` of the plan that was measured (history.digest_of),
-    and what it plans for each of its `models` (figures.planned).
+    and what it plans for each of its `models` (figures.planned). `tokens` are the most of an answer; None where nothing
+    was asked.
     """
 
     release: str = ""
@@ -70,6 +71,7 @@ class Benchmark:
     loads: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     measurements: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+    tokens: int | None = None
 
 
 def run(plan: dict[str, Any], wanted: Wanted, lock_timeout: float, found: Benchmark) -> None:
@@ -88,6 +90,7 @@ def run(plan: dict[str, Any], wanted: Wanted, lock_timeout: float, found: Benchm
         LibraryMissing: requests.
         See `in_force.plan_in_force`.
     """
+    found.tokens = wanted.tokens
     with plan_in_force(found.plan["digest"], lock_timeout, shared=True, notes=found.notes):
         places = served(plan, found.notes)
         wait_until_quiet({place.unit for place in places}, wanted.quiet_timeout)

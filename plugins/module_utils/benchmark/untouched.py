@@ -72,6 +72,7 @@ def measure_untouched(
         LibraryMissing: requests, or nvidia-ml-py where the plan uses GPUs.
     """
     wanted = dataclasses.replace(wanted, timeout=float(outage_limit))
+    found.tokens = wanted.tokens
     with plan_in_force(found.plan["digest"], lock_timeout, shared=False, notes=found.notes):
         models = compared(plan, found.notes)
         run.wait_until_quiet({instance["unit"] for instance in instances_of(plan)}, wanted.quiet_timeout)

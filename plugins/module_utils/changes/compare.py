@@ -96,7 +96,7 @@ def compare(
 def _sandbox(plan: dict[str, Any], wanted: Wanted) -> Sandbox:
     """How the instances of a plan are protected."""
     guarded = firewall.wanted_firewall(plan["instances"], wanted.allow_from) is not None
-    return dataclasses.replace(wanted.sandbox, guarded=guarded)
+    return dataclasses.replace(wanted.sandbox, guarded=guarded, clients=wanted.allow_from if guarded else ())
 
 
 def _instances(*plans: dict[str, Any]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from ..placement.ask.parameters import whole_number
 from ..placement.ask.user_variables import check_unchecked, check_variable
 from ..placement.errors import PlacementError
 from ..releases import archives
+from .unit_file import client_problems
 
 PREFIX = "ollama_multigpu_"
 _VERSION = re.compile(r"\d+\.\d+\.\d+(-rc\d+)?\Z")
@@ -85,6 +86,7 @@ def settings_problems(settings: dict[str, Any], names: list[str]) -> list[str]:
     values = {name[len(PREFIX) :]: value for name, value in settings.items() if value is not None}
     problems = name_problems(names, settings) + _wrong_types(values)
     problems += _numbers(values) + _places(values) + _release(values) + _acknowledged(values)
+    problems += client_problems(values.get("listen_address"), values.get("allow_from"), values.get("peers"))
     problems += _environment(values, "environment", check_variable)
     problems += _environment(values, "environment_unchecked", check_unchecked)
     if settings.get(PREFIX + "models", ()) is None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from ..common import exposure, networks, secrets
+from ..common.missing_gpus import missing_gpus
 from ..releases import archives
 from .history import identity
 from .role_variables import PREFIX
@@ -118,15 +119,23 @@ def obstacles(
             "ollama_multigpu_version to %s and ollama_multigpu_release_checksum to the archive's SHA-256."
             % (number, version, version)
         )
-    missing = _missing_gpus(plan, gpu_inventory)
-    if missing:
-        reason = gpu_inventory.get("reason")
-        found.append(
-            "Plan %d uses %s, which the driver does not list%s: go back to a plan without it, or plan again with the "
-            "playbook gpufleet.ollama.site."
-            % (number, ", ".join(missing), " (%s)" % str(reason).rstrip(".") if reason else "")
-        )
-    return found + _opens(plan, number, settings)
+    return found + _missing(plan, number, gpu_inventory) + _opens(plan, number, settings)
+
+
+def _missing(plan: Mapping[str, Any], number: int, gpu_inventory: Mapping[str, Any]) -> list[str]:
+    """What is said of the GPUs and MIG devices of a plan that a host does not have, or that it cannot use."""
+    wanted = [uuid for entry in plan["instances"] for uuid in entry.get("gpu_uuids") or []]
+    missing = missing_gpus(wanted, gpu_inventory)
+    reason = gpu_inventory.get("reason")
+    of_host = " (%s)" % str(reason).rstrip(".") if reason else ""
+    unlisted = [uuid for uuid, why in missing.items() if not why.listed]
+    words = ["%s, which the driver does not list%s" % (", ".join(unlisted), of_host)] if unlisted else []
+    words += ["%s, which cannot be used (%s)" % (uuid, why.reason) for uuid, why in missing.items() if why.listed]
+    return [
+        "Plan %d uses %s: go back to a plan without it, or plan again with the playbook gpufleet.ollama.site."
+        % (number, one)
+        for one in words
+    ]
 
 
 def _opens(plan: Mapping[str, Any], number: int, settings: Mapping[str, Any]) -> list[str]:
@@ -230,13 +239,3 @@ def _is_allowed(version: str) -> bool:
         return archives.allowed(version)
     except ValueError:
         return False
-
-
-def _missing_gpus(plan: Mapping[str, Any], gpu_inventory: Mapping[str, Any]) -> list[str]:
-    """UUIDs of the GPUs and MIG devices of a plan that a host does not have."""
-    there = set()
-    for gpu in gpu_inventory.get("gpus") or []:
-        devices = (gpu.get("mig") or {}).get("devices") or [gpu]
-        there |= {device.get("uuid") for device in devices}
-    wanted = [uuid for entry in plan["instances"] for uuid in entry.get("gpu_uuids") or []]
-    return [uuid for uuid in dict.fromkeys(wanted) if uuid not in there]

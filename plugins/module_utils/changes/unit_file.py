@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from typing import Any, Sequence
 
-from ..common import addresses, hardening, networks, paths
+from ..common import addresses, exposure, hardening, networks, paths
 from ..common.managed import MANAGED
 
 _TEXT = """\
@@ -56,6 +57,7 @@ class Sandbox:
         peers: networks (common/networks.py) with which alone the instances exchange anything; () for all.
         devices: further devices that the instances may use, for hardening.more_devices.
         guarded: whether rules of the host (firewall.py) say who may connect.
+        clients: networks that these rules let through.
     """
 
     level: str = hardening.STRICT
@@ -63,25 +65,30 @@ class Sandbox:
     peers: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     guarded: bool = False
+    clients: tuple[str, ...] = ()
 
 
 _SANDBOX = Sandbox()
 
 
-def unit_text(models_dir: str, sandbox: Sandbox = _SANDBOX, real_models_dir: str = "") -> str:
+def unit_text(
+    models_dir: str, sandbox: Sandbox = _SANDBOX, real_models_dir: str = "", real_homes: Sequence[str] = ()
+) -> str:
     """Return the text of ollama@.service for instances whose stores are below a models directory.
 
     Args:
         models_dir: as the plan has it.
         sandbox: how the instances are protected.
         real_models_dir: where it leads, without links; "" for itself.
+        real_homes: where the homes of users lead, for hardening.homes.
     """
+    named, real = [paths.stores(one) + "/%i" for one in (models_dir, real_models_dir or models_dir)]
     text = MANAGED + _TEXT
     for name, value in (
         ("guard", _GUARD if sandbox.guarded else ""),
         ("nft", paths.NFT),
         ("rules", paths.FIREWALL_RULES),
-        ("sandbox", _sandbox_lines(sandbox, paths.stores(real_models_dir or models_dir))),
+        ("sandbox", _sandbox_lines(sandbox, hardening.homes(real, named, real_homes))),
         ("user", paths.USER),
         ("gpus", paths.GPUS_UNIT),
         ("firewall", paths.FIREWALL_UNIT),
@@ -94,11 +101,28 @@ def unit_text(models_dir: str, sandbox: Sandbox = _SANDBOX, real_models_dir: str
     return text
 
 
-def _sandbox_lines(sandbox: Sandbox, real_stores: str) -> str:
+def client_problems(listen_address: Any, allow_from: Any, peers: Any) -> list[str]:
+    """Return one sentence for each client that the rules of a host let through and the unit keeps out.
+
+    Args:
+        listen_address: where the instances listen, as these three are in the role's variables.
+        allow_from: who may connect.
+        peers: with whom alone the instances exchange anything; empty for all.
+    """
+    sandbox = Sandbox(listen_address=str(listen_address or ""), peers=networks.usable(peers))
+    if not sandbox.peers or exposure.of_address(sandbox.listen_address) is None:
+        return []
+    return [
+        "ollama_multigpu_allow_from has %s, which ollama_multigpu_peers does not: add it there." % client
+        for client in networks.outside(networks.usable(allow_from), _heard(sandbox))
+    ]
+
+
+def _sandbox_lines(sandbox: Sandbox, homes: str) -> str:
     """The lines of a level of protection, with an empty line before and after them."""
     if sandbox.level == hardening.OFF:
         return "# ollama_multigpu_sandbox is off.\n" + (_network(sandbox) if sandbox.peers else "")
-    lines = "\n" + hardening.HARDENING + hardening.homes(real_stores + "/%i")
+    lines = "\n" + hardening.HARDENING + homes
     lines += "ReadWritePaths=@stores@/%i\n" + _network(sandbox)
     if sandbox.level == hardening.STRICT:
         return lines + hardening.SYSTEM_CALLS + hardening.GPU_DEVICES + hardening.more_devices(sandbox.devices)
@@ -109,13 +133,21 @@ def _network(sandbox: Sandbox) -> str:
     """The lines of addresses with which an instance exchanges something or nothing.
 
     Without a list of peers nothing is exchanged with what every host of a link hears, and, unless the instance listens
-    there, with addresses of a link, where clouds answer with a host's credentials. With one, only its peers and the
-    host itself are heard. (systemd.resource-control(5): IPAddressAllow goes first.)
+    there or a client is there, with addresses of a link, where clouds answer with a host's credentials. With one, only
+    its peers and the host itself are heard. (systemd.resource-control(5): IPAddressAllow goes first.)
     """
-    address = addresses.ip_address(sandbox.listen_address)
     if sandbox.peers:
-        own = [] if address is None or addresses.is_wildcard(address) else [address]
-        allowed = networks.canonical([*_LOOPBACK, *own, *sandbox.peers])
-        return "IPAddressAllow=%s\nIPAddressDeny=any\n" % " ".join(allowed)
+        return "IPAddressAllow=%s\nIPAddressDeny=any\n" % " ".join(_heard(sandbox))
+    address = addresses.ip_address(sandbox.listen_address)
     listens = address is not None and ipaddress.ip_address(addresses.as_reached(address)).is_link_local
-    return "IPAddressDeny=%s\n" % " ".join(([] if listens else [_LINK_LOCAL]) + ["multicast"])
+    # A client at the other end of a cable has such an address. The whole link is opened and not the client alone, so
+    # that another client there needs no other unit and no restart: the rules of the host say who may connect.
+    opened = listens or networks.any_of_a_link(sandbox.clients)
+    return "IPAddressDeny=%s\n" % " ".join(([] if opened else [_LINK_LOCAL]) + ["multicast"])
+
+
+def _heard(sandbox: Sandbox) -> tuple[str, ...]:
+    """The networks that are heard where there is a list of peers."""
+    address = addresses.ip_address(sandbox.listen_address)
+    own = [] if address is None or addresses.is_wildcard(address) else [address]
+    return networks.canonical([*_LOOPBACK, *own, *sandbox.peers])

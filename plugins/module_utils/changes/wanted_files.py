@@ -66,7 +66,8 @@ def wanted_files(
 
 def _unit_text(plan: dict[str, Any], host: dict[str, Any], sandbox: Sandbox) -> str:
     """The text of the template unit. A models directory may be a link of root's into another place."""
-    return unit_text(plan["models_dir"], sandbox, host["models_dir"]["path"])
+    found = host["models_dir"]
+    return unit_text(plan["models_dir"], sandbox, found["path"], found.get("homes", ()))
 
 
 def _to_release(version: str) -> str:

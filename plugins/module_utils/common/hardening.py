@@ -10,7 +10,7 @@ compiles kernels there.
 from __future__ import annotations
 
 import re
-from typing import Any, Iterable, Optional
+from typing import Any, Iterable, Optional, Sequence
 
 #: Levels of protection of an instance, the strongest first.
 STRICT, MODERATE, OFF = LEVELS = ("strict", "moderate", "off")
@@ -62,7 +62,8 @@ DeviceAllow=char-nvidia* rw
 _DEVICE = re.compile(r"(/dev(/[A-Za-z0-9_-][A-Za-z0-9._:-]*)+|char-[A-Za-z0-9._-]+\*?)\Z")
 #: Directories of device nodes, for which systemd has the name of the driver.
 _DEVICE_DIRECTORIES = {"/dev/dri": "char-drm"}
-_HOMES = ("/home", "/root", "/run/user")
+#: What ProtectHome= hides. Each may be a link, as /home to /var/home on an ostree: what it leads to is hidden.
+HOMES = ("/home", "/root", "/run/user")
 #: Letters that have no meaning of their own in a unit; % begins a specifier.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._@+/%-]+\Z")
 
@@ -92,14 +93,26 @@ def more_devices(devices: Iterable[str]) -> str:
     return "".join("DeviceAllow=%s rw\n" % name for name in names)
 
 
-def homes(place: str) -> str:
+def homes(place: str, named: str, real_homes: Sequence[str] = ()) -> str:
     """Return the lines that hide the homes of users from a service.
 
+    Below a home, what it may write is there alone, in an empty directory, under the path by which the service opens it.
+    systemd looks for the source of BindPaths= on the host, before anything is hidden, and follows links in the target
+    among what is mounted by then: a home that is a link leads to the empty directory in its place.
+
     Args:
-        place: what it may write, without links. Below a home it is there alone, in an empty directory.
+        place: what the service may write, without links.
+        named: the same as the service has it, where links may lead to `place`.
+        real_homes: where `HOMES` lead; () for themselves.
     """
-    if any((place + "/").startswith(home + "/") for home in _HOMES):
-        if not _PLAIN_PATH.match(place):
-            return "ProtectHome=read-only\n"
-        return "ProtectHome=tmpfs\nBindPaths=%s\n" % place
-    return "ProtectHome=true\n"
+
+    def is_hidden(path: str) -> bool:
+        return any((path + "/").startswith(home + "/") for home in (*HOMES, *real_homes))
+
+    if not is_hidden(place) and not is_hidden(named):
+        return "ProtectHome=true\n"
+    if not _PLAIN_PATH.match(place) or not _PLAIN_PATH.match(named):
+        return "ProtectHome=read-only\n"
+    # A link from elsewhere into a home stays as it is, and leads to its target's own path.
+    target = named if is_hidden(named) else place
+    return "ProtectHome=tmpfs\nBindPaths=%s\n" % (place if target == place else "%s:%s" % (place, target))

@@ -64,6 +64,11 @@ def hold_everybody(values: Iterable[str]) -> bool:
     return any(ipaddress.ip_network(value).prefixlen == 0 for value in canonical(values))
 
 
+def any_of_a_link(values: Iterable[str]) -> bool:
+    """Return whether one of the networks has addresses of a link only (169.254.0.0/16, fe80::/10)."""
+    return any(ipaddress.ip_network(value).is_link_local for value in canonical(values))
+
+
 def problem(value: str) -> Optional[str]:
     """Return what is wrong with the text of a network, as the end of a sentence; None where it is one."""
     try:

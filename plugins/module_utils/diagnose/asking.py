@@ -11,11 +11,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..evidence.asking import LIKELIEST, PROMPT, answer_of, options, vector_of
+from ..evidence.gpu_memory import plausible
 from ..ollama.client import CANNOT_GENERATE, OllamaClient, OllamaError
 from .shapes import Answer, Server
 
 _TOKENS = 32
 _SECONDS = 300.0
+#: That of a server which is told none.
+_CACHE_TYPE = "f16"
 _FRACTION = re.compile(r"\.\d+")
 #: A time to keep a model that is longer is for ever.
 _FOR_EVER_SECONDS = 365 * 86400
@@ -33,14 +36,30 @@ def ask(servers: Iterable[Server]) -> list[Answer]:
 
 def _ask(server: Server, client: OllamaClient, entry: dict[str, Any]) -> Answer:
     name, keep = entry["name"], _keep_alive(entry)
-    answer = Answer(server.name, name, entry.get("digest") or "")
+    answer, loaded_with = Answer(server.name, name, _content(server, entry)), _loaded_with(entry)
+    asked = {**options(_TOKENS), **loaded_with}
     try:
-        found = client.generate(name, PROMPT, options(_TOKENS), keep, _SECONDS, top_logprobs=LIKELIEST)
+        found = client.generate(name, PROMPT, asked, keep, _SECONDS, top_logprobs=LIKELIEST)
     except OllamaError as error:
         if CANNOT_GENERATE in error.message:
-            return vector_of(answer, client, keep, _SECONDS)
+            return vector_of(answer, client, keep, _SECONDS, load_options=loaded_with)
         return dataclasses.replace(answer, error=error.message)
     return answer_of(answer, found)
+
+
+def _content(server: Server, entry: dict[str, Any]) -> str:
+    """What replicas have in common, "" where that is not known: other releases and caches answer otherwise."""
+    digest = entry.get("digest")
+    if not digest or not server.version or server.process is None:
+        return ""
+    cache = (server.process.get("OLLAMA_KV_CACHE_TYPE") or _CACHE_TYPE).strip().lower()
+    return "%s %s %s" % (digest, server.version, cache)
+
+
+def _loaded_with(entry: dict[str, Any]) -> dict[str, Any]:
+    """The context that a client may have asked for: a request with another one would load the model again."""
+    context = plausible(entry.get("context_length"))
+    return {"num_ctx": context} if context else {}
 
 
 def _keep_alive(entry: dict[str, Any]) -> int:

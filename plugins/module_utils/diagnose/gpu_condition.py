@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any, Iterator
 
+from ..common.gpu_devices import mig_devices, mig_enabled
 from ..common.vgpu import series_without_cuda
 from .kinds import remedy_of
 from .shapes import CERTAIN, LIKELY, POSSIBLE, Finding, HostEvidence
@@ -52,8 +53,7 @@ def _modes(gpu: dict[str, Any], evidence: HostEvidence) -> Iterator[Finding]:
         seen = "the compute mode of %s is %s: a second process on it gets an error" % (uuid, mode)
         yield Finding("compute_mode_exclusive", seen, LIKELY, remedy, "", uuid)
     mig = gpu.get("mig") or {}
-    devices = mig.get("devices") or []
-    if mig.get("mode") == "enabled" and not devices:
+    if mig_enabled(gpu) and not mig_devices(gpu):
         yield Finding(
             "mig_without_devices",
             "MIG is enabled on %s, and there is no MIG device" % uuid,

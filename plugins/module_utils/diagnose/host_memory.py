@@ -14,9 +14,9 @@ from .shapes import CERTAIN, LIKELY, Finding, HostEvidence
 _LEAST_BYTES = 64 * MIB
 #: What llama.cpp leaves free on each GPU (LLAMA_ARG_FIT_TARGET, 1024 MiB).
 _MARGIN = GIB
-_KILLED = re.compile(
-    r"(?:Out of memory|oom-kill)[^\n]*?[Kk]illed process (?P<pid>\d+) \((?P<name>ollama|llama-server)[^)]*\)"
-)
+#: "Out of memory" is that of the host, "Memory cgroup out of memory" that of a unit, a container or a pod (Linux,
+#: mm/oom_kill.c; "Kill process" before 5.1).
+_KILLED = re.compile(r"[Oo]ut of memory: Kill(?:ed)? process \d+ \((?:ollama|llama-server)[^)]*\)")
 
 
 def memory_findings(evidence: HostEvidence) -> Iterator[Finding]:
@@ -47,7 +47,8 @@ def _killed(seen: str, subject: str) -> Finding:
         "killed_for_memory",
         seen,
         CERTAIN,
-        "Give the host more memory, keep fewer layers on the CPU, or raise MemoryMax of the unit.",
+        "Give the host more memory, keep fewer layers on the CPU, or raise the memory limit of its unit (MemoryMax) or "
+        "container.",
         subject=subject,
     )
 

@@ -53,7 +53,12 @@ def answer_of(answer: Answer, found: Mapping[str, Any]) -> Answer:
 
 
 def vector_of(
-    answer: Answer, client: OllamaClient, keep_alive: int | str, timeout: float, seconds: float = 0
+    answer: Answer,
+    client: OllamaClient,
+    keep_alive: int | str,
+    timeout: float,
+    seconds: float = 0,
+    load_options: Optional[dict[str, Any]] = None,
 ) -> Answer:
     """Return an answer with the vector that an embedding model gives of the question, or why it gives none.
 
@@ -63,12 +68,14 @@ def vector_of(
         keep_alive: as the API takes it.
         timeout: seconds without a byte.
         seconds: for how long it is asked again, so that it is seen computing: one vector takes milliseconds.
+        load_options: that the model was loaded with, where others than its own may have been given: a request without
+            them would load it again.
     """
     until = time.monotonic() + seconds
     try:
-        vector = client.embed(answer.model, PROMPT, keep_alive, timeout)
+        vector = client.embed(answer.model, PROMPT, keep_alive, timeout, load_options)
         while time.monotonic() < until:
-            client.embed(answer.model, PROMPT, keep_alive, timeout)
+            client.embed(answer.model, PROMPT, keep_alive, timeout, load_options)
         facts = client.show(answer.model).get("model_info") or {}
     except OllamaError as error:
         return dataclasses.replace(answer, error=error.message)

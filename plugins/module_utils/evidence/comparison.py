@@ -158,8 +158,9 @@ class Comparison:
         return observed.died or (observed.generation_error if observed.loaded else observed.load_error)
 
     def context_lengths(self) -> tuple[int | None, int | None]:
-        """Return (planned, loaded) tokens of context, None for what is unknown."""
-        return self.model.get("context_length"), (self.observed.ps or {}).get("context_length")
+        """Return (planned, loaded) tokens of context, None for what is unknown or no number."""
+        loaded = gpu_memory.plausible((self.observed.ps or {}).get("context_length"))
+        return self.model.get("context_length"), loaded
 
     def context_differs(self) -> bool:
         """Return whether the model is loaded with another context length than planned."""
@@ -286,11 +287,11 @@ class Comparison:
         is_slice = "gpu_instance_id" in (self.host.facts.get(uuid) or {})  # NVML has no utilization of MIG devices
         told_by_process = is_slice or (observed.busy_processes is not None and uuid in observed.busy_processes)
         computed: bool | None = None
-        if peak == 0 or (pid and others and not own):
+        if peak == 0 or (pid and others and own == 0):
             computed = False
         elif own and uuid in peaks:
             computed = True
-        elif peak and pid and told_by_process and (is_alone or not needed):
+        elif peak and pid and not others and told_by_process and (is_alone or not needed):
             computed = True
         # NVML says None for what a GPU does not support; what it does not mention was not sampled.
         supported = not is_slice and (uuid not in peaks or peaks[uuid] is not None)

@@ -56,7 +56,7 @@ def explain(comparison: Comparison, checks: list[Check]) -> list[Finding]:
 
 
 def _gpus(comparison: Comparison) -> Diagnosis | None:
-    if not comparison.planned:
+    if not comparison.planned or not comparison.host.is_known:
         return None
     problem, missing, unusable = (comparison.host.problem(), comparison.missing_gpus(), comparison.unusable_gpus())
     if problem:

@@ -7,7 +7,12 @@ from __future__ import annotations
 from typing import Any, Mapping, Optional
 
 from ..common.names import InvalidName, key_of
+from .gpu_memory import plausible
 from .planned import planned_uuids
+
+#: Fewer tokens tell no speed. The engine starts its clock at the first token, so that n tokens have only n-1 timed
+#: steps: one token takes "1 us", which would be a million tokens/s.
+LEAST_TIMED_TOKENS = 8
 
 
 def rounds(instances: list[dict[str, Any]]) -> list[list[tuple[dict, dict]]]:
@@ -46,6 +51,16 @@ def answer_problem(answer: Mapping[str, Any], name: str) -> Optional[str]:
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         return "the answer has no token"
     return None
+
+
+def speed_of(answer: Mapping[str, Any]) -> Optional[float]:
+    """Return the tokens/s of an answer to /api/generate by the server's own clock; None where it tells none.
+
+    Args:
+        answer: of the server (durations in nanoseconds).
+    """
+    spent, tokens = (plausible(answer.get(name)) for name in ("eval_duration", "eval_count"))
+    return tokens * 1e9 / spent if spent and tokens and tokens >= LEAST_TIMED_TOKENS else None
 
 
 def _is_named(model: Any, name: str) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Collection, Optional
 
+from ..common.gpu_devices import devices_of
 from ..common.sizes import MIB
 from ..gpu.schema import UNIFIED
 
@@ -122,7 +123,7 @@ def devices(inventory: dict[str, Any]) -> dict[str, DeviceMemory]:
 def _devices(inventory: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Return [(GPU, the GPU or one of its MIG devices)]."""
     gpus = inventory.get("gpus") or []
-    return [(gpu, device) for gpu in gpus for device in (gpu.get("mig") or {}).get("devices") or [gpu]]
+    return [(gpu, device) for gpu in gpus for device in devices_of(gpu)]
 
 
 def _memory(memory: dict[str, Any], processes: Optional[list[dict[str, Any]]]) -> DeviceMemory:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Optional
 
+from ..common.gpu_devices import devices_by_uuid
 from ..gpu import schema
 from . import gpu_memory, tolerances
 from .answers import Compared, compared
@@ -79,7 +80,7 @@ class HostView:
                 predicted[device["uuid"]] = predicted.get(device["uuid"], 0) + tolerances.total_bytes(device)
         return cls(
             inventory=observations.inventory,
-            facts=schema.devices_by_uuid(observations.inventory),
+            facts=devices_by_uuid(observations.inventory),
             devices=gpu_memory.devices(observations.inventory),
             own_units=frozenset(instance["unit"] for instance in instances),
             foreign_bytes_planned={gpu["uuid"]: gpu.get("foreign_bytes") or 0 for gpu in plan.get("gpus") or []},

@@ -43,8 +43,9 @@ def _too_little(comparison: Comparison, missing_bytes: int) -> Diagnosis:
     if not any(one.listed for one in held.values()) and not with_layers:
         return _not_on_any_gpu(comparison)
     if not with_layers:
-        return _bare_contexts(comparison)
-    if len(comparison.planned) > 1 and len(with_layers) == 1:
+        carrier = one_gpu.carrier(comparison)
+        return _one_gpu(comparison, carrier) if carrier else _bare_contexts(comparison)
+    if len(comparison.planned) > 1 and len(with_layers) == 1 and with_layers[0] in comparison.planned:
         return _one_gpu(comparison, with_layers[0])
     if set(with_layers) - set(comparison.planned):
         return _off_plan(comparison)

@@ -80,6 +80,7 @@ class ModelMemory:
         self._host = host
         self._predicted: dict[str, Any] = dict(model.get("predicted") or {})
         self._environment: dict[str, Any] = dict(instance.get("environment") or {})
+        self._num_gpu: Any = (model.get("parameters") or {}).get("num_gpu")
         self.devices: list[dict[str, Any]] = self._predicted.get("devices") or []
         self.planned = planned_uuids(model)
         #: GPUs that the instance uses. An engine has a context on each of them.
@@ -100,7 +101,7 @@ class ModelMemory:
         Where the engine itself divides the layers by the memory that is free, one may be on another GPU than planned,
         but all of them have to be somewhere.
         """
-        if not self._layer_may_move() or len(self.planned) < 2 or not self._predicted.get("fully_on_gpu"):
+        if not self._layer_may_move() or len(self.planned) < 2 or not self._number_is_fixed():
             return None
         each = [self._limits(device, 0) for device in self.devices if tolerances.total_bytes(device)]
         return Limits(sum(one.least_bytes for one in each), sum(one.most_bytes for one in each))
@@ -196,9 +197,14 @@ class ModelMemory:
         return uuid in self._visible if uuid else name.startswith("CUDA")
 
     def gpus_with_layers(self) -> list[str]:
-        """Return the GPUs where the process holds enough for a layer of the model, or may hold it."""
+        """Return the GPUs where the process holds enough for a layer of the model, or may hold it.
+
+        What is in use on a GPU outside the plan, where NVML does not list the process, is that of others.
+        """
         found = []
         for uuid, held in self.held.items():
+            if uuid not in self.planned and not held.listed:
+                continue
             device = next((one for one in self.devices if one["uuid"] == uuid), {})
             context = device.get("overhead_bytes") or tolerances.SMALLEST_SHARE_BYTES
             least_layer = min(self.layer_bytes(device), tolerances.SMALLEST_SHARE_BYTES)
@@ -234,9 +240,9 @@ class ModelMemory:
         engine = self.engine_exact().get(device["uuid"])
         if engine is None:
             return False
-        planned = self.planned_exact(device)
-        layer = self.layer_bytes(device) if self._layer_may_move() else 0
-        if abs(engine - planned) > tolerances.exact_tolerance(planned) + layer:
+        planned, layer = self.planned_exact(device), self._moving_layer(device)
+        tolerance = tolerances.exact_tolerance(planned)
+        if not planned - tolerance - _fewer(device, layer) <= engine <= planned + tolerance + layer:
             return True
         return self._cache_is_off(device, layer)
 
@@ -274,13 +280,26 @@ class ModelMemory:
         if layer_bytes and self._engine_is_believed():
             exact, layer_bytes = self.engine_exact()[device["uuid"]], 0
         own = tolerances.limits(device, exact, self._compute(device))
-        return Limits(max(0, own.least_bytes - layer_bytes), own.most_bytes + layer_bytes)
+        return Limits(max(0, own.least_bytes - _fewer(device, layer_bytes)), own.most_bytes + layer_bytes)
 
     def _layer_may_move(self) -> bool:
         """Return whether the engine itself divides the layers, by the memory that is free when it loads."""
-        if not self._predicted.get("fully_on_gpu"):
+        return not self._number_is_fixed() or (len(self.planned) > 1 and not self._split_is_set())
+
+    def _number_is_fixed(self) -> bool:
+        """Return whether the plan decides what of the model is on GPUs, and the engine at most on which of them.
+
+        num_gpu and LLAMA_ARG_TENSOR_SPLIT both switch off that the engine fits the model into the memory that is free
+        (llama.cpp, common/fit.cpp).
+        """
+        predicted = self._predicted
+        if predicted.get("fully_on_gpu") or gpu_memory.plausible(self._num_gpu) is not None:
             return True
-        return len(self.planned) > 1 and "LLAMA_ARG_TENSOR_SPLIT" not in self._environment
+        all_layers = predicted.get("gpu_layers") and predicted["gpu_layers"] == predicted.get("total_layers")
+        return bool(all_layers) and self._split_is_set()
+
+    def _split_is_set(self) -> bool:
+        return "LLAMA_ARG_TENSOR_SPLIT" in self._environment
 
     def _engine_is_believed(self) -> bool:
         """Return whether the engine printed what it put on each GPU, and all of it together is what is planned.
@@ -306,3 +325,11 @@ class ModelMemory:
         if logged:
             return Limits(min(logged[0], most), max(logged[0], most))
         return Limits(tolerances.least_compute(device, bool(self._predicted.get("estimated"))), most)
+
+
+def _fewer(device: dict[str, Any], layer_bytes: int) -> int:
+    """Return by how much a device may hold less where one layer may be elsewhere.
+
+    The only layer of a GPU may not: nothing of the model would be there.
+    """
+    return layer_bytes if (device.get("layers") or 0) > 1 else 0

@@ -19,13 +19,13 @@ from ..ollama.client import CANNOT_GENERATE, OllamaClient, OllamaError
 from ..ollama.parameters import of_show
 from . import asking, engine_log, engines, gpu_memory, loaded_models, server_process
 from .concurrency import while_active
-from .generations import answer_problem
+from .generations import LEAST_TIMED_TOKENS, answer_problem, speed_of
 from .load_progress import LoadProgress
 from .planned import planned_uuids
 from .shapes import Answer, EngineProcess, ObservedInstance, ObservedModel
 
 #: Tokens of the generation: long enough for several sample periods of NVML on a GPU, short on a CPU.
-GPU_TOKENS, CPU_TOKENS = 64, 8
+GPU_TOKENS, CPU_TOKENS = 64, LEAST_TIMED_TOKENS
 #: An engine that fails to load ends within this time, so an engine that was just started is checked again after it.
 SETTLE_SECONDS = 1.5
 #: The journal is read from this long before the start of the first engine, or this far back if no engine runs.
@@ -115,13 +115,13 @@ class Observer:
         """Let a loaded model generate a short answer, or return a vector."""
         name = served_name(model)
         found = self.observed.models[name]
-        tokens = GPU_TOKENS if planned_uuids(model) else CPU_TOKENS
+        wanted = GPU_TOKENS if planned_uuids(model) else CPU_TOKENS
         keep, content = model.get("keep_alive", -1), asking.content_of(model, self._blob(name))
         blank = Answer(self.instance["unit"], name, content)
         try:
             answer = self._while_active(
                 lambda: self.client.generate(
-                    name, asking.PROMPT, asking.options(tokens), keep, _ONE_DAY_SECONDS, asking.LIKELIEST
+                    name, asking.PROMPT, asking.options(wanted), keep, _ONE_DAY_SECONDS, asking.LIKELIEST
                 )
             )
         except OllamaError as error:
@@ -135,9 +135,8 @@ class Observer:
         found.answer = asking.answer_of(blank, answer)
         found.generation_error = answer_problem(answer, name)
         found.answered = found.generation_error is None or None
-        spent = answer.get("eval_duration") or 0
-        if spent:
-            found.tokens_per_second = round((answer.get("eval_count") or 0) * 1e9 / spent, 2)
+        speed = speed_of(answer)
+        found.tokens_per_second = None if speed is None else round(speed, 2)
 
     def finish(self, sockets: list[dict[str, Any]], properties: dict[str, str]) -> None:
         """Read what is loaded now, whether the engines that were seen are still alive, and what they logged.

@@ -15,6 +15,8 @@ from typing import NamedTuple, Optional
 from ..common.arguments import option
 from ..common.engine_variables import shares
 from ..common.go_values import switch
+from ..common.visible_devices import VISIBLE_DEVICES, shown
+from . import engine_log, tolerances
 from .comparison import Comparison
 
 _SPREAD = "OLLAMA_SCHED_SPREAD"
@@ -42,12 +44,38 @@ def cause(comparison: Comparison) -> Cause:
     number = _numbers(option(engine.arguments, "--tensor-split"))
     if number == 1:
         return _without_spread(comparison, "its engine has a --tensor-split for one GPU")
+    # The runner of before 0.30 is shown the GPUs that were chosen, and not all that were found.
+    one_shown = None if "runner" in engine.arguments[:3] else _shows_one(comparison, variables)
+    if one_shown:
+        return one_shown
     if engine.environment is None:
         seen = "nothing in its arguments asks for one GPU, and its environment cannot be read"
     else:
         seen = "nothing in its arguments or environment asks for one GPU"
     remedy = "Look at journalctl -u %s for lines of load_tensors and CUDA errors, then load the model again." % unit
     return Cause(seen, remedy)
+
+
+def carrier(comparison: Comparison) -> Optional[str]:
+    """Return the planned GPU that alone has a model of about the size of a CUDA context; None where that is not sure.
+
+    The log of the engine has to put all of it there, and NVML has to show half of it above the contexts elsewhere,
+    which are planned with the same size.
+    """
+    memory, log = comparison.memory, comparison.observed.log
+    logged = memory.engine_exact()
+    on_gpus = [name for name in log.buffers if engine_log.is_gpu(name)] if log else []
+    used = [uuid for uuid, size in logged.items() if size and uuid in comparison.planned]
+    contexts = {device["uuid"]: device.get("overhead_bytes") or 0 for device in memory.devices}
+    if len(logged) < len(on_gpus) or len(used) != 1 or len(set(contexts.values())) != 1:
+        return None
+    held = {uuid: memory.held[uuid] for uuid in comparison.planned if uuid in memory.held}
+    sizes = {uuid: one.exact_bytes if one.listed else contexts[uuid] for uuid, one in held.items()}
+    own, others = sizes.pop(used[0], None), list(sizes.values())
+    if own is None or not others or None in others:
+        return None
+    above = own - max(size or 0 for size in others)
+    return used[0] if above > max(logged[used[0]] // 2, tolerances.COMPUTE_BYTES) else None
 
 
 def _given_to_all(comparison: Comparison, variables: Mapping[str, str]) -> Optional[Cause]:
@@ -64,6 +92,18 @@ def _given_to_all(comparison: Comparison, variables: Mapping[str, str]) -> Optio
                 % (name, comparison.unit, comparison.unit),
             )
     return None
+
+
+def _shows_one(comparison: Comparison, variables: Mapping[str, str]) -> Optional[Cause]:
+    """One GPU that CUDA shows to the engine: a server names to it what it has found."""
+    visible, unit = variables.get(VISIBLE_DEVICES), comparison.unit
+    if visible is None or len(shown(list(comparison.host.devices), visible)) != 1:
+        return None
+    return Cause(
+        "its engine sees one GPU (%s=%s), because its server has found no other one" % (VISIBLE_DEVICES, visible),
+        "Compare %s of systemctl cat %s with the plan, then restart %s: it looks for GPUs only when it starts, and "
+        'journalctl -u %s has a line "inference compute" for each one.' % (VISIBLE_DEVICES, unit, unit, unit),
+    )
 
 
 def _one_was_chosen(comparison: Comparison, variables: Mapping[str, str]) -> Cause:

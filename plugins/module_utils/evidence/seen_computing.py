@@ -59,7 +59,9 @@ def recall(observations: Observations, directory: str = paths.SEEN_COMPUTING) ->
 
 
 def _has_computed(found: ObservedModel) -> bool:
-    return found.engine is not None and bool(found.answered) and found.utilization_peak is not None
+    # A model that makes vectors only generates nothing (`answered` stays None): its vector is the answer.
+    has_vector = found.answer is not None and bool(found.answer.vector)
+    return found.engine is not None and bool(found.answered or has_vector) and found.utilization_peak is not None
 
 
 def _kept(found: ObservedModel) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import re
 from collections import Counter
 from typing import Any, Mapping, Optional
 
+from ..common.gpu_devices import with_mig_devices
+
 _OF_ALL = ("NVIDIA ", "GeForce ", "Tesla ")
 #: A UUID that belongs to a word is part of something to be copied: a value of a variable, or an option of a command.
 _WORD = r"(?<![\w=,'/-])(?:%s)(?![\w-]|,\S)"
@@ -48,7 +50,7 @@ def gpu_names(
     labels: dict[str, str] = {}
     words: dict[str, str] = {}
     for gpu in inventory.get("gpus") or []:
-        for device in _with_devices(gpu):
+        for device in with_mig_devices(gpu):
             part = "" if device is gpu else ", MIG device %s" % device.get("gpu_instance_id")
             if device.get("uuid") in numbers:
                 labels[device["uuid"]] = "GPU %s%s" % (numbers[device["uuid"]], part)
@@ -71,10 +73,10 @@ def shown_numbers(inventory: Mapping[str, Any], plan: Optional[Mapping[str, Any]
     planned, found = _planned(plan), {}
     for gpu in inventory.get("gpus") or []:
         # A plan lists the MIG devices of a GPU in its place, with the number of the GPU.
-        known = [number_of(planned[one["uuid"]]) for one in _with_devices(gpu) if one.get("uuid") in planned]
+        known = [number_of(planned[one["uuid"]]) for one in with_mig_devices(gpu) if one.get("uuid") in planned]
         number = known[0] if known else number_of(gpu)
         if number is not None:
-            found.update({one["uuid"]: number for one in _with_devices(gpu) if one.get("uuid")})
+            found.update({one["uuid"]: number for one in with_mig_devices(gpu) if one.get("uuid")})
     return found
 
 
@@ -91,10 +93,6 @@ def unnamed(gpu: Mapping[str, Any]) -> str:
 def _planned(plan: Optional[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     listed = [*((plan or {}).get("left_out") or []), *((plan or {}).get("gpus") or [])]
     return {gpu["uuid"]: gpu for gpu in listed if gpu.get("uuid") and number_of(gpu) is not None}
-
-
-def _with_devices(gpu: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [gpu, *((gpu.get("mig") or {}).get("devices") or [])]
 
 
 def _named(label: str, *words: str) -> str:

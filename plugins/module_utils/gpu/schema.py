@@ -228,16 +228,3 @@ class Inventory:
 def as_facts(inventory: Inventory) -> dict[str, Any]:
     """Return an Inventory as plain dictionaries and lists: the fact `gpu_inventory`."""
     return dataclasses.asdict(inventory)
-
-
-def devices_by_uuid(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the GPUs of the fact `gpu_inventory` by UUID.
-
-    A GPU that is divided into MIG devices is replaced by them: NVML lists their processes on the GPU as well.
-    """
-    found = {}
-    for gpu in facts.get("gpus") or []:
-        for device in (gpu.get("mig") or {}).get("devices") or [gpu]:
-            if device.get("uuid"):
-                found[device["uuid"]] = device
-    return found

@@ -14,6 +14,7 @@ import os
 from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..common import paths
+from ..common.gpu_devices import mig_devices
 
 CONTROL, UNIFIED_MEMORY = "/dev/nvidiactl", "/dev/nvidia-uvm"
 _OPEN_POLICY = ("", "auto")
@@ -35,7 +36,7 @@ def own_nodes(gpus: Sequence[Mapping[str, Any]], uuids: Collection[str], root: s
     minors = _mig_minors(root)
     for gpu in gpus:
         number = gpu.get("minor_number")
-        parts = [one for one in (gpu.get("mig") or {}).get("devices") or [] if one.get("uuid") in uuids]
+        parts = [one for one in mig_devices(gpu) if one.get("uuid") in uuids]
         if number is None or not (parts or gpu["uuid"] in uuids):
             continue
         found.append("/dev/nvidia%d" % number)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The gpufleet.ollama contributors
-"""The file system that holds a path, also one that does not exist yet."""
+"""The file system that holds a path, also one that does not exist yet, and where the homes of users are."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+from ..common.hardening import HOMES
 from ..common.paths import below
 
 
@@ -48,6 +49,15 @@ def room(places: Iterable[str], root: str = "/") -> list[dict[str, Any]]:
         {"path": path, "device": device(below(root, path)), "free_bytes": free_bytes(below(root, path))}
         for path in places
     ]
+
+
+def real_homes(root: str = "/") -> list[str]:
+    """Return where the homes of users lead, without links.
+
+    Args:
+        root: / except in tests.
+    """
+    return [os.path.realpath(below(root, home)) for home in HOMES]
 
 
 def _nearest(path: str) -> str:

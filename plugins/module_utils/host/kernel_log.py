@@ -9,8 +9,9 @@ from typing import List, Optional
 from .command import ask
 
 _SECONDS = 60
-#: Words of the lines that are read; the log of a boot may have very many others.
-_WORDS = "NVRM|Out of memory|oom-kill"
+#: Words of the lines that are read; the log of a boot may have very many others. journalctl heeds the case of letters
+#: where the pattern has capitals.
+_WORDS = "NVRM|[Oo]ut of memory"
 _MOST_LINES = 2000
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Sequence
 
+from ..common.gpu_devices import devices_by_uuid
 from ..common.names import InvalidName, draft_name, parse
 from ..common.sizes import gib
-from ..gpu.schema import devices_by_uuid
 from ..ollama import manifest as media
 from ..ollama.store import Store, StoreError
 from ..releases import engine_start, libraries, versions

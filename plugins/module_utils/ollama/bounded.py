@@ -8,6 +8,10 @@ import json
 import threading
 from typing import Any, Callable, Iterator, TypeVar
 
+from .attempts import ATTEMPTS
+
+#: Bytes per second. A slower answer is given up: requests limits only the time between two bytes.
+LEAST_RATE = 64 * 1024
 MAX_ANSWER = 32 * 1024 * 1024  # /api/show with the vocabulary of a large model has some 20 MB
 MAX_ERROR = 64 * 1024
 MAX_LINE = 1024 * 1024  # of a stream
@@ -23,6 +27,16 @@ class TookTooLong(Exception):
 
 class TooMuch(ValueError):
     """An answer is larger or nests deeper than any real one. The text is a phrase ("is larger than 32 MiB")."""
+
+
+def seconds_for(size: int, timeout: float) -> float:
+    """Return the seconds that an answer may take as a whole.
+
+    Args:
+        size: bytes of the answer at most.
+        timeout: seconds without a byte. Each attempt may have none for so long.
+    """
+    return ATTEMPTS * timeout + size / LEAST_RATE
 
 
 def within(seconds: float, work: Callable[[], Result]) -> Result:

@@ -124,10 +124,17 @@ class OllamaClient(Transport):
         return self._json("POST", "/api/generate", payload, timeout)
 
     def embed(
-        self, model: str, text: str, keep_alive: int | str | None = None, timeout: float = LOAD_TIMEOUT
+        self,
+        model: str,
+        text: str,
+        keep_alive: int | str | None = None,
+        timeout: float = LOAD_TIMEOUT,
+        options: dict[str, Any] | None = None,
     ) -> list[Any]:
         """Return the vector of a text by /api/embed."""
         payload: dict[str, Any] = {"model": model, "input": text}
+        if options:
+            payload["options"] = options
         if keep_alive is not None:
             payload["keep_alive"] = keep_alive
         vectors = self._json("POST", "/api/embed", payload, timeout).get("embeddings")

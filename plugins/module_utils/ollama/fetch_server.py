@@ -18,6 +18,7 @@ from types import MappingProxyType
 
 from ..common import environment_file, hardening, paths
 from ..common.service_variables import NETWORK_VARIABLES
+from ..host import file_system
 from ..host.ownership import FilesError
 from ..host.run_lock import run_lock
 from . import temporary_server
@@ -69,7 +70,8 @@ class FetchServer:
     def unit_text(self) -> str:
         """Return the text of its unit."""
         text = "# Written by the role ollama_multigpu for as long as models are fetched.\n" + _TEXT
-        lines = hardening.HARDENING + hardening.homes(os.path.realpath(self.store)) + hardening.SYSTEM_CALLS
+        homes = hardening.homes(os.path.realpath(self.store), self.store, file_system.real_homes())
+        lines = hardening.HARDENING + homes + hardening.SYSTEM_CALLS
         for name, value in (
             ("hardening", lines.rstrip("\n")),
             ("service", temporary_server.SERVICE),

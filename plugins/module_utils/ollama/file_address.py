@@ -16,11 +16,12 @@ from typing import Any, Callable
 from ..common.libraries import import_requests
 from ..common.secrets import without_credentials
 from . import bounded
+from .attempts import answered
 from .connection import trusted
 from .failed_requests import phrase
 from .next_bytes import next_bytes
 from .redirects import Hops, Refused
-from .registry import LEAST_RATE, USER_AGENT
+from .registry import USER_AGENT
 
 _CHUNK = 65536
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)\Z")
@@ -115,7 +116,10 @@ class FileAtAddress:
     def _get(self, offset: int, size: int | None) -> Any:
         end = "" if size is None else str(offset + size - 1)
         try:
-            response = self._hops.get(self.url, {"Range": "bytes=%d-%s" % (offset, end)}, self._timeout)
+            response = answered(
+                lambda: self._hops.get(self.url, {"Range": "bytes=%d-%s" % (offset, end)}, self._timeout),
+                self._requests.exceptions,
+            )
         except Refused as error:
             raise AddressError("%s %s" % (self.url, error))
         except self._requests.exceptions.RequestException as error:
@@ -130,7 +134,7 @@ class FileAtAddress:
         return response
 
     def _within(self, size: int, work: Callable[[], Any]) -> Any:
-        limit = 3 * self._timeout + size / LEAST_RATE
+        limit = bounded.seconds_for(size, self._timeout)
         try:
             return bounded.within(limit, work)
         except bounded.TookTooLong:

@@ -17,6 +17,7 @@ from ..common.libraries import import_requests
 from ..common.names import Name, registry_host
 from ..common.secrets import without_credentials
 from . import bounded, failed_requests
+from .attempts import ATTEMPTS, answered
 from .connection import trusted
 from .login import PASSWORD, USERNAME, Login, LoginRefused
 from .manifest import ACCEPT, MAX_BYTES, Manifest, ManifestError
@@ -24,10 +25,6 @@ from .next_bytes import next_bytes
 from .redirects import Hops, Refused
 from .registry_login import Access
 
-ATTEMPTS = 3
-PAUSE = 0.5  # seconds before the second attempt, doubled for the third
-# Bytes per second. A slower answer is given up: requests limits only the time between two bytes.
-LEAST_RATE = 64 * 1024
 WHOLE_BYTES = 32 * 1024 * 1024  # that may be read of one model and its draft model
 USER_AGENT = "gpufleet.ollama"
 _CHUNK = 65536
@@ -50,8 +47,8 @@ class RegistryError(Exception):
 class Registry:
     """The registry of a model. `address` is its scheme and host; `bytes_read` counts the bytes of its answers.
 
-    No answer can take for ever: one that is slower than LEAST_RATE is given up after a few timeouts, and all answers
-    together may take as long as one of WHOLE_BYTES (`seconds_left`, from the first request on).
+    No answer can take for ever: each has a limit (bounded.seconds_for), and all together may take as long as one of
+    WHOLE_BYTES (`seconds_left`, from the first request on).
 
     Args:
         name: of the model.
@@ -93,7 +90,7 @@ class Registry:
     def seconds_left(self) -> float:
         """Return how many seconds all further answers together may take; 0 or less if none are left."""
         if self._ends is None:
-            self._ends = time.monotonic() + ATTEMPTS * self.timeout + WHOLE_BYTES / LEAST_RATE
+            self._ends = time.monotonic() + bounded.seconds_for(WHOLE_BYTES, self.timeout)
         return self._ends - time.monotonic()
 
     def manifest(self) -> Manifest:
@@ -196,7 +193,7 @@ class Registry:
         Raises:
             RegistryError: it took too long; `work` may raise other exceptions.
         """
-        limit = min(ATTEMPTS * self.timeout + size / LEAST_RATE, self.seconds_left())
+        limit = min(bounded.seconds_for(size, self.timeout), self.seconds_left())
         try:
             return bounded.within(limit, work)
         except bounded.TookTooLong:
@@ -207,41 +204,32 @@ class Registry:
             )
 
     def _get(self, url: str, headers: dict[str, str], what: str, also_200: bool = False) -> Any:
-        """Return an answer with status 200, 206 or 416. What may pass (connection errors, 5xx) is tried again.
+        """Return an answer with status 200, 206 or 416. What may pass is tried again (attempts.py).
 
         `also_200` follows a Location in an answer with status 200 too.
 
         Raises:
             RegistryError: there is none.
         """
-        problem: RegistryError | None = None
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                time.sleep(PAUSE * 2 ** (attempt - 1))
-            try:
-                response = self._access.get(url, headers, self.timeout, also_200)
-            except LoginRefused as error:
-                raise RegistryError("denied", "the registry %s %s for %s; %s" % (self.host, error, what, _CHECK_LOGIN))
-            except Refused as error:
-                remedy = (
-                    "set insecure: true if you trust the network"
-                    if "plain http" in str(error)
-                    else ("inform its owner, or set a mirror with registry")
-                )
-                raise RegistryError("answer", "the registry %s %s for %s; %s" % (self.host, error, what, remedy))
-            except self._requests.exceptions.RequestException as error:
-                problem = self._no_answer(error, what)
-                if _may_pass(self._requests.exceptions, error):
-                    continue
-                break
-            if response.status_code in (200, 206, 416):
-                self._check_answer(response, what)
-                return response
-            response.close()
-            problem = self._refusal(response.status_code, what)
-            if response.status_code < 500:
-                break
-        raise problem or RegistryError("unreachable", "the registry %s was not asked for %s" % (self.host, what))
+        exceptions = self._requests.exceptions
+        try:
+            response = answered(lambda: self._access.get(url, headers, self.timeout, also_200), exceptions)
+        except LoginRefused as error:
+            raise RegistryError("denied", "the registry %s %s for %s; %s" % (self.host, error, what, _CHECK_LOGIN))
+        except Refused as error:
+            remedy = (
+                "set insecure: true if you trust the network"
+                if "plain http" in str(error)
+                else ("inform its owner, or set a mirror with registry")
+            )
+            raise RegistryError("answer", "the registry %s %s for %s; %s" % (self.host, error, what, remedy))
+        except exceptions.RequestException as error:
+            raise self._no_answer(error, what)
+        if response.status_code in (200, 206, 416):
+            self._check_answer(response, what)
+            return response
+        response.close()
+        raise self._refusal(response.status_code, what)
 
     def _no_answer(self, error: Exception, what: str) -> RegistryError:
         """Return the error for an exception of requests."""
@@ -252,11 +240,11 @@ class Registry:
             else:
                 problem = "its certificate is not trusted (%s)" % failed_requests.innermost(error)
             return RegistryError("unreachable", "cannot get %s from the registry %s: %s" % (what, self.host, problem))
-        if isinstance(error, exceptions.Timeout):
+        if isinstance(error, exceptions.ReadTimeout):
             return RegistryError(
                 "unreachable",
-                "the registry %s did not answer within %d seconds for %s; check the network, "
-                "or set a mirror with registry" % (self.host, self.timeout, what),
+                "the registry %s did not answer within %d seconds, in %d attempts, for %s; check the network, "
+                "or set a mirror with registry" % (self.host, self.timeout, ATTEMPTS, what),
             )
         return RegistryError(
             "unreachable",
@@ -325,8 +313,3 @@ class Registry:
                 "the connection to the registry %s broke in the middle of %s: %s; try again"
                 % (self.host, what, failed_requests.phrase(error)),
             )
-
-
-def _may_pass(exceptions: Any, error: Exception) -> bool:
-    """Return whether another attempt may succeed after an exception of requests."""
-    return not isinstance(error, (exceptions.SSLError, exceptions.Timeout))

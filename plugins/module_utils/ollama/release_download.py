@@ -24,7 +24,7 @@ from . import bounded
 from .connection import trusted
 from .failed_requests import phrase
 from .redirects import Hops, Refused
-from .registry import LEAST_RATE, USER_AGENT
+from .registry import USER_AGENT
 
 #: Real archives have 1.1 to 2 GB.
 MOST_BYTES = 8 * 1024**3
@@ -177,7 +177,7 @@ class Download:
 
     def _bounded(self, url: str, size: int, work: Any) -> Any:
         """Return the result of work(), which reads an answer of up to `size` bytes, in limited time."""
-        limit = 3 * self._timeout + size / LEAST_RATE
+        limit = bounded.seconds_for(size, self._timeout)
         try:
             return bounded.within(limit, work)
         except bounded.TookTooLong:

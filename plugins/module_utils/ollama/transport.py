@@ -14,6 +14,9 @@ from ..common.libraries import import_requests
 from . import bounded
 from .connection import OllamaError, answer_within, check_url, is_loopback, trusted
 
+#: Of an entry in a list of models.
+_NUMBERS = ("size", "size_vram", "context_length")
+
 
 class Transport:
     """Connections to one server.
@@ -90,10 +93,18 @@ class Transport:
             raise OllamaError(status, "%s from %s %s; is this an Ollama server?" % (what, self.url, error))
 
     def _models(self, path: str) -> list[dict[str, Any]]:
+        """Return the entries of a list of models. Each has a `name`; its figures are numbers, or missing."""
         models = self._json("GET", path).get("models") or []
         if not isinstance(models, list) or not all(isinstance(entry, dict) for entry in models):
             raise OllamaError(200, "%s from %s has no list of models; is this an Ollama server?" % (path, self.url))
-        return models
+        named = [dict(entry, name=entry.get("name") or entry.get("model")) for entry in models]
+        if not all(isinstance(entry["name"], str) and entry["name"] for entry in named):
+            raise OllamaError(
+                200, "%s from %s lists a model without a name; is this an Ollama server?" % (path, self.url)
+            )
+        return [
+            {key: value for key, value in entry.items() if key not in _NUMBERS or _is_whole(value)} for entry in named
+        ]
 
     def _lines(self, path: str, payload: dict[str, Any], stall_timeout: float) -> Iterator[dict[str, Any]]:
         """Yield the objects of an NDJSON stream.
@@ -117,3 +128,7 @@ class Transport:
                 yield item
         finally:
             response.close()
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -9,6 +9,7 @@ instance may already run with the next plan; what it is to load is in its own fi
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -19,6 +20,8 @@ from ..host.json_file import read_object
 from .shapes import NO_PLAN, Places, Refused
 
 _MOST_ENVIRONMENT = 1024 * 1024
+#: How long a run that has written the plan of an instance may take to write that of the host.
+_RUN_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,26 @@ def configured(places: Places) -> dict[str, Configured]:
         name: Configured(name, dict(plan, instances=instances), name in written and applied.get(name) != plan)
         for name, plan in chosen.items()
     }
+
+
+def just_begun(places: Places) -> list[str]:
+    """Return the names of the unfinished instances that a run has begun to change within the last hour.
+
+    Between two switches, a run does not hold the lock. One that was killed has no more to do after that time.
+    """
+    try:
+        unfinished = [one.name for one in configured(places).values() if one.unfinished]
+    except Refused:  # a plan without instances
+        return []
+    return [name for name in unfinished if _age(os.path.join(places.instances, name + ".json")) < _RUN_SECONDS]
+
+
+def _age(path: str) -> float:
+    """Seconds since a file was written, or until then where the clock was set back; more than any limit without it."""
+    try:
+        return abs(time.time() - os.lstat(path).st_mtime)
+    except OSError:
+        return float("inf")
 
 
 def _of_plan(plan: Optional[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ..common.missing_gpus import Missing, missing_gpus
 from ..gpu import nvml, schema
 from ..host import proc
 from .configured import configured
@@ -19,7 +20,7 @@ _FIRST_PROCESS = 1
 
 
 def wait_for_gpus(places: Places, seconds: float) -> Answer:
-    """Wait until all planned GPUs are there, and say which are missing.
+    """Wait until all planned GPUs can be used, and say which are missing.
 
     The limit counts from the boot: a GPU that is missing on a host that has been up for long delays no restart.
 
@@ -33,7 +34,7 @@ def wait_for_gpus(places: Places, seconds: float) -> Answer:
         return Answer(FINE, [Line(str(refused))], {"missing": []})
     while True:
         inventory = nvml.read_inventory(NVML_SECONDS)[0] if users else {}
-        missing = sorted(set(users) - set(schema.devices_by_uuid(inventory)))
+        missing = missing_gpus(sorted(users), inventory)
         # A library that is missing does not come by waiting.
         if not missing or inventory.get("state") == schema.NO_BINDING or _up() >= seconds:
             break
@@ -42,23 +43,23 @@ def wait_for_gpus(places: Places, seconds: float) -> Answer:
         return Answer(
             FINE, [Line("All planned GPUs are there: %s." % (", ".join(sorted(users)) or "none"))], {"missing": []}
         )
-    return Answer(DIFFERS, [_missing_line(uuid, users[uuid], inventory) for uuid in missing], {"missing": missing})
+    return Answer(
+        DIFFERS,
+        [_missing_line(uuid, missing[uuid], users[uuid], inventory) for uuid in missing],
+        {"missing": list(missing)},
+    )
 
 
-def missing_gpus(uuids: list[str], inventory: dict[str, Any]) -> list[str]:
-    """Return which of these GPUs the driver does not list."""
-    return [uuid for uuid in uuids if uuid not in schema.devices_by_uuid(inventory)]
-
-
-def _missing_line(uuid: str, instances: list[str], inventory: dict[str, Any]) -> Line:
+def _missing_line(uuid: str, why: Missing, instances: list[str], inventory: dict[str, Any]) -> Line:
     reason = inventory.get("reason") if inventory.get("state") != schema.OK else None
     return Line(
-        "GPU %s of instance %s is not there: %s. Remedy: %s"
+        "GPU %s of instance %s %s: %s. Remedy: %s"
         % (
             uuid,
             " and ".join(instances),
-            reason or "the driver does not list it",
-            inventory.get("remedy") or "Look at nvidia-smi -L and at the kernel log, or run the role again without it.",
+            "cannot be used" if why.listed else "is not there",
+            reason or why.reason,
+            inventory.get("remedy") or why.remedy,
         ),
         ERROR,
     )

@@ -71,8 +71,7 @@ def heal(places: Places, plan: dict[str, Any], seen: Seen) -> tuple[Seen, list[L
         for one in due:
             tried.setdefault(one.name, {})[step] = text_of(datetime.datetime.now(datetime.timezone.utc))
         _keep(places, tried)  # before the step: if it ends this process, the next check must not repeat it
-        for one in due:
-            lines.append(act(one, seen.evidence))
+        lines += act(due, seen.evidence)
         lines += load_and_prove(due).lines
         seen = observe(plan)
     left = [instances[name] for name in _failing(seen.evidence) if name in instances]
@@ -135,7 +134,11 @@ def _failing_models(one: Configured, evidence: Evidence) -> set[str]:
     }
 
 
-def _reload(one: Configured, evidence: Evidence) -> Line:
+def _reload(due: list[Configured], evidence: Evidence) -> list[Line]:
+    return [_unload(one, evidence) for one in due]
+
+
+def _unload(one: Configured, evidence: Evidence) -> Line:
     """Unload the models that are not as planned. The caller loads them again."""
     failing = _failing_models(one, evidence)
     client = OllamaClient(one.instance["url"], SERVER_SECONDS)
@@ -170,15 +173,17 @@ def _guard() -> Line:
     return Line("heal: %s are loaded again." % (done if written else "the rules of who may connect"), WARNING)
 
 
-def _restart(one: Configured, _evidence: Evidence) -> Line:
-    unit = one.instance["unit"]
+def _restart(due: list[Configured], _evidence: Evidence) -> list[Line]:
+    """Restart all of them at once: a second stop would cancel the unit of the GPUs that the first start has queued."""
+    names = [one.instance["unit"] for one in due]
     try:
-        # If the driver was loaded again, the device nodes have to be created before the instance starts.
-        units.stop([unit, paths.GPUS_UNIT])
-        units.start([unit])
+        # If the driver was loaded again, the device nodes have to be created before the instances start.
+        units.stop([*names, paths.GPUS_UNIT])
+        units.start(names)
     except units.UnitError as error:
-        return Line("heal: %s is not restarted: %s." % (unit, error), ERROR)
-    return Line("heal: %s is restarted." % unit, WARNING)
+        verb = "is" if len(names) == 1 else "are"
+        return [Line("heal: %s %s not restarted: %s." % (", ".join(names), verb, error), ERROR)]
+    return [Line("heal: %s is restarted." % name, WARNING) for name in names]
 
 
 def _left(one: Configured, evidence: Evidence, tried: dict[str, dict[str, str]]) -> Line:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..common.libraries import LibraryMissing
+from ..common.missing_gpus import missing_gpus
 from ..common.names import InvalidName, key_of, parse, served_name
 from ..evidence.concurrency import in_parallel
 from ..evidence.planned import planned_uuids
@@ -21,7 +22,6 @@ from ..ollama.loading import check_keep_alive, ensure_loaded
 from ..ollama.target import ModelError, Target
 from . import observing
 from .configured import Configured, configured
-from .gpu_wait import missing_gpus
 from .observing import NVML_SECONDS, SERVER_SECONDS
 from .shapes import CANNOT, DIFFERS, ERROR, FINE, INFO, OF_VERDICT, USAGE, WARNING, Answer, Line, Places, Refused
 from .verdicts import verdict_lines
@@ -120,8 +120,8 @@ def _load_instance(one: Configured, problem: Optional[str], inventory: dict[str,
         if missing:
             # Without them the server would put the model on other GPUs, or on the CPU.
             found.fail(
-                "%s: %s is not loaded, because GPU %s of its plan is not there."
-                % (one.name, served_name(model), ", ".join(missing))
+                "%s: %s is not loaded, because of a GPU of its plan: %s."
+                % (one.name, served_name(model), "; ".join("%s, %s" % (uuid, missing[uuid].reason) for uuid in missing))
             )
         elif model.get("resident", True):
             _load_model(one, client, model, found)

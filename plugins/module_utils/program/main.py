@@ -17,8 +17,6 @@ from .shapes import CANNOT, ERROR, FINE, USAGE, Answer, Line, Places, Refused
 from .version import VERSION
 
 NAME = "ollama-multigpu"
-#: Seconds to wait for other instances, whose loads end about the same time, before the verdict is written.
-_OTHERS_SECONDS = 30.0
 _PLACES = Places()
 _EXIT_CODES = """exit codes:
   0   all is as planned, or a run of the role or a benchmark is using the host; diagnose: nothing was found
@@ -97,7 +95,7 @@ def _load(places: Places, name: str | None, after_benchmark: bool) -> Answer:
     answer = loading.load(places, name, after_benchmark)
     if answer.data.get("loaded"):
         with contextlib.suppress(Refused):  # before the first plan is applied, there is nothing to check against
-            checking.check(places, wait=_OTHERS_SECONDS)
+            checking.check(places)
     return answer
 
 

@@ -8,6 +8,8 @@ import datetime
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ..common.gpu_devices import with_mig_devices
+from ..common.missing_gpus import missing_gpus
 from ..common.names import served_name
 from ..diagnose.gpu_condition import HARDWARE_XIDS, gpu_at, xids
 from ..evidence.planned import planned_uuids
@@ -118,11 +120,11 @@ def _of_proof(source: Source, found: _Samples) -> None:
 
 
 def _of_planned_gpus(source: Source, found: _Samples) -> None:
-    there = schema.devices_by_uuid(source.inventory)
     for instance in source.plan["instances"]:
         for model in instance["models"]:
+            missing = missing_gpus(planned_uuids(model), source.inventory)
             for uuid in planned_uuids(model):
-                found.add("gpu_present", int(uuid in there), uuid)
+                found.add("gpu_present", int(uuid not in missing), uuid)
 
 
 def _of_gpu(gpu: dict[str, Any], found: _Samples) -> None:
@@ -130,7 +132,9 @@ def _of_gpu(gpu: dict[str, Any], found: _Samples) -> None:
     uuid, ecc = gpu.get("uuid"), gpu.get("ecc") or {}
     if not uuid:
         return
-    for device in [gpu, *((gpu.get("mig") or {}).get("devices") or [])]:
+    for device in with_mig_devices(gpu):
+        if not device.get("uuid"):
+            continue  # NVML does not tell it: no series can name the device
         memory = device.get("memory") or {}
         found.add("gpu_info", 1, device.get("uuid"), device.get("name") or "", gpu.get("pci_bus_id") or "")
         found.add("gpu_memory_total_bytes", memory.get("total_bytes"), device.get("uuid"))

@@ -77,13 +77,20 @@ def _settings(places: Places) -> dict[str, Any]:
 
 def _source(places: Places, plan: dict[str, Any], seen: Seen) -> Source:
     interval = _settings(places).get("check_interval_seconds")
-    kept = history.read_history(places.root)["plans"]
     return Source(
         plan=plan,
         evidence=seen.evidence,
         inventory=seen.inventory,
         time=seen.time,
         kernel_lines=kernel_log.kernel_lines(),
-        proof=kept[-1] if kept else None,
+        proof=_proof(places, plan),
         interval=interval if isinstance(interval, int) else 0,
     )
+
+
+def _proof(places: Places, plan: dict[str, Any]) -> dict[str, Any] | None:
+    """The record of the plan in force; None where the last one that is kept is another, or there is none."""
+    kept = history.read_history(places.root)["plans"]
+    if not kept or history.kept_digest(kept[-1]["number"], places.root) != history.digest_of(plan):
+        return None
+    return kept[-1]

@@ -64,7 +64,7 @@ METRICS = (
     Metric("gpu_least_bytes", "Less memory than this contradicts the plan.", _BOTH, "bytes"),
     Metric("gpu_most_bytes", "More memory than this contradicts the plan.", _BOTH, "bytes"),
     Metric("gpus_readable", "Whether NVML could be read: without it, nothing else is known of the GPUs."),
-    Metric("gpu_present", "Whether the driver lists a planned GPU.", _GPU),
+    Metric("gpu_present", "Whether a planned GPU is there and can be used.", _GPU),
     Metric("gpu_info", "1, with the name and the PCI address of a GPU.", ("uuid", "name", "pci_bus_id")),
     Metric("gpu_memory_total_bytes", "Memory of a GPU.", _GPU, "bytes"),
     Metric("gpu_memory_used_bytes", "Memory of a GPU that is in use, by whomever.", _GPU, "bytes"),

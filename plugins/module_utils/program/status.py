@@ -9,8 +9,8 @@ import os
 from typing import Any
 
 from ..common import paths
+from ..common.gpu_devices import devices_by_uuid
 from ..common.sizes import counted
-from ..gpu.schema import devices_by_uuid
 from ..host import proc
 from ..host.last_check import last_check
 from ..host.run_lock import is_held

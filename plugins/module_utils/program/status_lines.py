@@ -8,11 +8,11 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from ..common.gpu_devices import devices_by_uuid
 from ..common.sizes import gib
 from ..evidence.shapes import Evidence, InstanceEvidence, ModelEvidence
 from ..gpu.holders import held_by
 from ..gpu.names import shown_numbers
-from ..gpu.schema import devices_by_uuid
 from .shapes import LEVEL_OF_VERDICT, WARNING, Line
 from .verdicts import verdict_lines, verdicts
 

@@ -21,16 +21,21 @@ FIGURES = {
     "requests_per_minute": True,
     "seconds": False,
 }
+#: One value has no spread. Where there is only one, a change of less than this part of the earlier median is none.
+_ROOM = 0.1
+#: Figures that depend on how many tokens an answer may have: its prompt is read in the same time.
+OF_WHOLE_ANSWERS = ("total_tokens_per_second", "requests_per_minute")
 
 
 def change(figure: str, before: Optional[Mapping[str, Any]], now: Optional[Mapping[str, Any]]) -> str:
     """Return how a figure differs from an earlier one: "12.5 % better", "12.5 % worse", "as before" or "".
 
-    It is as before where the middle halves of both overlap, because repeats of one run differ as much then.
+    It is as before where the middle halves of both overlap, because repeats of one run differ as much then. Where one
+    of them was measured only once, it is also as before within _ROOM.
 
     Args:
         figure: a key of FIGURES.
-        before: the earlier figure with median, q1 and q3.
+        before: the earlier figure with median, q1, q3 and repeats.
         now: the figure.
     """
     if not before or not now or not before["median"]:
@@ -38,6 +43,8 @@ def change(figure: str, before: Optional[Mapping[str, Any]], now: Optional[Mappi
     if now["q1"] <= before["q3"] and before["q1"] <= now["q3"]:
         return "as before"
     percent = 100.0 * (now["median"] / before["median"] - 1)
+    if min(before["repeats"], now["repeats"]) < 2 and abs(percent) <= 100 * _ROOM:
+        return "as before"
     return "%.1f %% %s" % (abs(percent), "better" if (percent > 0) is FIGURES[figure] else "worse")
 
 
@@ -50,14 +57,35 @@ def key(one: Mapping[str, Any]) -> tuple[Any, ...]:
     return one["model"], len(one["instances"]), one.get("prompt"), one.get("streams")
 
 
-def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return phrases about what differs between two benchmarks beside their figures: the release, and the plan.
+def partner(
+    one: Mapping[str, Any], now: Iterable[Mapping[str, Any]], earlier: Iterable[Mapping[str, Any]]
+) -> Optional[Mapping[str, Any]]:
+    """Return the earlier entry to compare one with: that of the same instances, else one where there is no choice.
 
     Args:
-        earlier: an older benchmark of the same host.
+        one: an entry of `loads` or `measurements`.
+        now: all entries of its list.
+        earlier: the entries of that list in an earlier benchmark.
+    """
+    alike = [other for other in earlier if key(other) == key(one)]
+    same = [other for other in alike if sorted(other["instances"]) == sorted(one["instances"])]
+    if same or len(alike) != 1 or sum(key(other) == key(one) for other in now) > 1:
+        return same[0] if same else None
+    return alike[0]
+
+
+def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return phrases about what differs between two benchmarks beside their figures: the host, the length of the
+    answers, the release, and the plan.
+
+    Args:
+        earlier: an older benchmark, of the same host where no other file was asked for.
         now: the benchmark.
     """
     found = []
+    for what, words in (("host", "host"), ("tokens", "most tokens of an answer")):
+        if earlier.get(what) != now.get(what):
+            found.append("%s %s -> %s" % (words, *(value_in_words(one.get(what)) for one in (earlier, now))))
     if earlier.get("release") != now.get("release"):
         found.append("Ollama %s -> %s" % (earlier.get("release"), now.get("release")))
     before, after = (one.get("plan") or {} for one in (earlier, now))

@@ -11,11 +11,12 @@ from typing import Any, Optional
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.printable import printable
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.benchmark.compared import (
+    OF_WHOLE_ANSWERS,
     beside_one,
     beside_untouched,
     change,
     differences,
-    key,
+    partner,
 )
 
 #: Figures of the plan that are told beside those of an untouched Ollama.
@@ -39,13 +40,15 @@ def lines(benchmark: Mapping[str, Any], earlier: Optional[Mapping[str, Any]] = N
         told.append("It is compared with the benchmark %s." % printable(", ".join(one for one in what if one)))
         other = differences(earlier, benchmark)
         told += ["What differs beside the figures: %s." % printable("; ".join(other))] if other else []
-    loads = {key(one): one for one in (earlier or {}).get("loads") or []}
+    loads, known = ((earlier or {}).get(name) or [] for name in ("loads", "measurements"))
     for one in benchmark["loads"]:
-        told.append("%s: a load takes %s." % (_where(one), _figure("seconds", one, loads.get(key(one)), "%.2f s")))
-    known = {key(one): one for one in (earlier or {}).get("measurements") or []}
+        before = partner(one, benchmark["loads"], loads)
+        told.append("%s: a load takes %s." % (_where(one), _figure("seconds", one, before, "%.2f s")))
+    if earlier and earlier.get("tokens") != benchmark.get("tokens"):
+        known = [dict(one, **dict.fromkeys(OF_WHOLE_ANSWERS)) for one in known]
     times = {id(one): "%.1f times the tokens/s of one instance at its best" % x for one, x in beside_one(benchmark)}
     for one in benchmark["measurements"]:
-        told.append(_measurement(one, known.get(key(one)), times.get(id(one), "")))
+        told.append(_measurement(one, partner(one, benchmark["measurements"], known), times.get(id(one), "")))
     return told + [printable(note) for note in benchmark["notes"]]
 
 

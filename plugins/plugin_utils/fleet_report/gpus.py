@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.gpu_devices import devices_by_uuid, devices_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.names import number_of, short_name
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.schema import devices_by_uuid
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu.schema import NO_DEVICES, OK, UNUSABLE
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.answers import Answers
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.shapes import GpuReport, MemoryParts
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.values import (
@@ -34,7 +35,8 @@ def gpu_reports(answers: Answers) -> list[GpuReport]:
     left_out = {entry.get("uuid"): entry for entry in mappings(plan.get("left_out"))}
     labels = gpu_labels(dict(plan))
     uuids = list(dict.fromkeys([*planned, *seen, *left_out]))
-    held = _held_by_models(answers.evidence)
+    held, silent = _held_by_models(answers.evidence), _without_processes(answers.inventory)
+    is_read = answers.inventory.get("state") in (OK, NO_DEVICES)
     return [
         _gpu(
             uuid,
@@ -42,10 +44,21 @@ def gpu_reports(answers: Answers) -> list[GpuReport]:
             planned.get(uuid),
             mapping(seen.get(uuid)),
             mapping(listed.get(uuid) or left_out.get(uuid)),
-            _observed(mapping(seen.get(uuid)), held.get(uuid, Held())),
+            _observed(mapping(seen.get(uuid)), held.get(uuid, Held()), tells_processes=uuid not in silent),
+            is_gone=is_read and uuid in planned and uuid not in seen,
         )
         for uuid in uuids
     ]
+
+
+def _without_processes(inventory: Mapping[str, Any]) -> set[Any]:
+    """UUIDs of the GPUs and MIG devices whose processes NVML does not list, or lists without success."""
+    return {
+        device.get("uuid")
+        for gpu in mappings(inventory.get("gpus"))
+        if "processes" in [*entries(gpu.get("unsupported")), *mapping(gpu.get("errors"))]
+        for device in devices_of(gpu)
+    }
 
 
 def _label(seen: Mapping[str, Any]) -> str:
@@ -61,9 +74,12 @@ def _gpu(
     seen: Mapping[str, Any],
     entry: Mapping[str, Any],
     observed: Optional[MemoryParts],
+    is_gone: bool,
 ) -> GpuReport:
     health = mapping(seen.get("health"))
     notes = [text(reason) for reason in entries(health.get("reasons"))]
+    if is_gone:
+        notes.append("The plan in force has it, and the driver does not list it.")
     if planned is None and entry.get("reason"):
         notes.insert(0, "The plan leaves it out: %s." % text(entry["reason"]).rstrip("."))
     total = whole(planned.total) if planned else whole(mapping(seen.get("memory")).get("total_bytes"))
@@ -76,7 +92,7 @@ def _gpu(
         predicted=_predicted(planned) if planned else None,
         observed=observed,
         models=[name(one) for one in planned.models] if planned else [],
-        health=name(health.get("state") or "ok"),
+        health=name(health.get("state") or (UNUSABLE if is_gone else OK)),
         notes=notes,
     )
 
@@ -107,16 +123,17 @@ class Held:
     compute_bytes: Optional[int] = None
 
 
-def _observed(seen: Mapping[str, Any], held: Held) -> Optional[MemoryParts]:
+def _observed(seen: Mapping[str, Any], held: Held, tells_processes: bool) -> Optional[MemoryParts]:
     """What NVML sees on a GPU.
 
     Args:
         seen: the GPU in the fact gpu_inventory.
         held: of evidence.
+        tells_processes: whether NVML lists its processes.
     """
     memory = mapping(seen.get("memory"))
     total, free = whole(memory.get("total_bytes")), whole(memory.get("free_bytes"))
-    by_process = _held_by_units(seen)
+    by_process = _held_by_units(seen) if tells_processes else None
     models = held.models_bytes if by_process is None else by_process
     if models is None and free is None:
         return None
@@ -128,13 +145,11 @@ def _observed(seen: Mapping[str, Any], held: Held) -> Optional[MemoryParts]:
 
 
 def _held_by_units(seen: Mapping[str, Any]) -> Optional[int]:
-    """Bytes of the processes of the instances' units; None where NVML does not tell those of each process."""
+    """Bytes of the processes of the instances' units; None where NVML does not tell those of one of them."""
     processes = mappings(seen.get("processes"))
     held = [one.get("used_bytes") for one in processes if paths.instance_of(str(one.get("unit") or "")) is not None]
     known = [size for size in map(whole, held) if size is not None]
-    if len(known) < len(held) or (not processes and "processes" in entries(seen.get("unsupported"))):
-        return None
-    return sum(known) if seen else None
+    return sum(known) if seen and len(known) == len(held) else None
 
 
 def _held_by_models(evidence: Mapping[str, Any]) -> dict[str, Held]:

@@ -23,7 +23,7 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.value
     text,
     whole,
 )
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.evidence_table import verdict_of
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.evidence_table import or_unknown, verdict_of
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.gpu_memory import gpu_labels
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.model_places import on_gpus
 
@@ -106,6 +106,6 @@ def _problems(subject: Mapping[str, Any]) -> list[str]:
     for check in mappings(subject.get("checks")):
         if check.get("passed") is False or (check.get("passed") is None and check.get("required", True)):
             word = "is not as planned" if check.get("passed") is False else "is not proven"
-            words = (check.get("name"), word, check.get("observed"), check.get("expected"))
+            words = (check.get("name"), word, or_unknown(check.get("observed")), or_unknown(check.get("expected")))
             said.append(text("%s %s: %s instead of %s" % words))
     return said

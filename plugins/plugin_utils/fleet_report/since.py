@@ -8,14 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.shapes import (
+    FAILED,
+    NOT_FINISHED,
+    UNREACHABLE,
+)
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.fleet_report.values import mapping, mappings, name, number
 
 #: Tokens per second that differ by less are the same to people.
 _NOTICED = 0.2
 #: Beginning of a value that varies a little from run to run.
 _SPEED = "tokens/s of "
-#: What can be known only of a host that answered: what is not known differs from nothing.
-_SILENT = ("unreachable", "not finished")
+#: States of hosts that did not answer: what is not known differs from nothing.
+_SILENT = (UNREACHABLE, NOT_FINISHED)
 
 
 def baseline(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,12 +61,13 @@ def _facts(host: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What is compared of a host, in the order in which people want to know it.
 
     Returns:
-        {values, things}: {what: value} of what each host has, and of what comes and goes.
+        {values, things}: {what: value} of what each host has, and of what comes and goes. Of a host that was not read,
+        there are no `things`.
     """
     values: dict[str, Any] = {"state": host.get("state")}
     things: dict[str, Any] = {}
-    if host.get("state") in _SILENT:
-        return {"values": values, "things": things}
+    if not _is_read(host):
+        return {"values": values}
     values.update(Ollama=host.get("ollama_version"), driver=host.get("driver_version"))
     for gpu in mappings(host.get("gpus")):
         things["%s (%s)" % (gpu.get("label"), gpu.get("uuid"))] = gpu.get("health")
@@ -78,12 +84,18 @@ def _facts(host: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {"values": values, "things": things}
 
 
+def _is_read(host: Mapping[str, Any]) -> bool:
+    if host.get("state") == FAILED and not mappings(host.get("gpus")) and not mappings(host.get("instances")):
+        return False  # the run has failed before
+    return host.get("state") not in _SILENT
+
+
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     before, after = (mapping(one.get("values")) for one in (old, new))
     said = []
     for what in (what for what in after if what in before):
         said += _phrase(what, before[what], after[what])
-    if {name(one.get("state")) for one in (before, after)} & set(_SILENT):
+    if "things" not in old or "things" not in new:
         return said
     before, after = (mapping(one.get("things")) for one in (old, new))
     for what in dict.fromkeys([*after, *before]):

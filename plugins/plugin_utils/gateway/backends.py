@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from typing import Iterable, Mapping, Optional, Sequence
+from typing import Any, Iterable, Optional, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.endpoints import Endpoint, ServedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import addresses
@@ -14,16 +14,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names impor
     DEFAULT_HOST,
     DEFAULT_NAMESPACE,
     DEFAULT_TAG,
-    InvalidName,
-    key_of,
     parse,
 )
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.endpoints import model_names, serving
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.shapes import Backend, GatewayError, Server
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.weights import WEIGHT, Weights
 
-#: Weight of a server whose model has no weight of its own. HAProxy takes 0 to 256.
-WEIGHT = 100
-HIGHEST_WEIGHT = 256
 _ODD = re.compile(r"[^A-Za-z0-9_.:-]")
 
 
@@ -46,10 +42,7 @@ def spellings(name: str) -> tuple[str, ...]:
 
 
 def backends(
-    endpoints: Sequence[Endpoint],
-    here: Optional[str],
-    drained: Iterable[str] = (),
-    weights: Optional[Mapping[str, Mapping[str, int]]] = None,
+    endpoints: Sequence[Endpoint], here: Optional[str], drained: Iterable[str] = (), weights: Any = None
 ) -> tuple[Backend, ...]:
     """Return the backends for endpoints, in the order of their names.
 
@@ -57,24 +50,18 @@ def backends(
         endpoints: of all hosts that the gateway serves.
         here: name of the gateway's host in the inventory; None where addresses are taken as they are.
         drained: hosts, instances ("gpu0") or both ("a/gpu0") that get no new requests.
-        weights: {alias: {model: weight}} where an alias stands for other models on other hosts.
+        weights: {alias: {model: weight}}, see weights.Weights, where an alias stands for other models on other hosts.
 
     Raises:
-        GatewayError: an instance that cannot be reached from the gateway, or a drained one or a weight of something
-            that there is not.
+        GatewayError: an instance that cannot be reached from the gateway, weights of another form, or a drained one or
+            a weight of something that there is not.
     """
-    drained, weights = tuple(drained), _by_key(weights or {})
+    drained, names = tuple(drained), model_names(endpoints)
     _check_drained(drained, endpoints)
-    names = model_names(endpoints)
-    unknown = sorted(set(weights) - {key_of(name) for name in names})
-    if unknown:
-        raise GatewayError(
-            "ollama_gateway_weights has %s, and no endpoint serves it; there are: %s."
-            % (", ".join(unknown), ", ".join(names) or "none")
-        )
+    given = Weights(weights or {}, names)
     found: dict[tuple[Server, ...], list[str]] = {}
     for name in names:
-        servers = _servers(name, serving(name, endpoints), here, drained, weights.get(key_of(name), {}))
+        servers = _servers(name, serving(name, endpoints), here, drained, given)
         found.setdefault(servers, []).append(name)
     return tuple(_backend(servers, same, endpoints) for servers, same in found.items())
 
@@ -84,15 +71,9 @@ def _servers(
     found: Sequence[tuple[Endpoint, ServedModel]],
     here: Optional[str],
     drained: Sequence[str],
-    weights: Mapping[str, int],
+    given: Weights,
 ) -> tuple[Server, ...]:
-    models = list(dict.fromkeys(model.name for _endpoint, model in found))
-    unknown = sorted(set(weights) - {key_of(model) for model in models})
-    if unknown:
-        raise GatewayError(
-            "ollama_gateway_weights gives %s a weight of the model %s, and it stands for %s."
-            % (name, ", ".join(unknown), ", ".join(models))
-        )
+    weights = given.of(name, [model for _endpoint, model in found])
     return tuple(
         Server(
             name=server_name(endpoint.host, endpoint.instance),
@@ -101,7 +82,7 @@ def _servers(
             address=_address(endpoint, here),
             port=endpoint.port,
             slots=max(model.slots, 1),
-            weight=0 if is_drained(endpoint, drained) else weights.get(key_of(model.name), WEIGHT),
+            weight=0 if is_drained(endpoint, drained) else weights.get(model.name, WEIGHT),
             loaded_as=model.names,
             resident=model.resident,
         )
@@ -153,7 +134,8 @@ def _check_drained(drained: Iterable[str], endpoints: Sequence[Endpoint]) -> Non
     if unknown:
         raise GatewayError(
             "ollama_gateway_drain has %s, which is neither a host nor an instance that the gateway serves; an "
-            "instance of one host is named like %s." % (", ".join(unknown), words[2] if words else "host/gpu0")
+            "instance of one host is named like %s."
+            % (", ".join(map(str, unknown)), words[2] if words else "host/gpu0")
         )
 
 
@@ -171,20 +153,3 @@ def _address(endpoint: Endpoint, here: Optional[str]) -> str:
             "ollama_multigpu_listen_address there." % (endpoint.instance, endpoint.host, endpoint.address)
         )
     return endpoint.address
-
-
-def _by_key(weights: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
-    """The weights by the keys of names."""
-    found: dict[str, dict[str, int]] = {}
-    for alias, models in weights.items():
-        for name, weight in models.items():
-            if not isinstance(weight, int) or isinstance(weight, bool) or not 0 <= weight <= HIGHEST_WEIGHT:
-                raise GatewayError(
-                    "The weight %r of %s in ollama_gateway_weights is not a number from 0 to %d."
-                    % (weight, name, HIGHEST_WEIGHT)
-                )
-            try:
-                found.setdefault(parse(alias).key(), {})[parse(name).key()] = weight
-            except InvalidName as error:
-                raise GatewayError("ollama_gateway_weights: %s." % error)
-    return found

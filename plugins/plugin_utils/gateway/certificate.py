@@ -14,11 +14,8 @@ from typing import Any, Iterable, Mapping, Optional
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import addresses
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.files import File, named
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.inputs import (
-    DIRECTORY,
-    host_names,
-    listen_address,
-)
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.host_names import host_names
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.inputs import DIRECTORY, listen_address
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.shapes import GatewayError
 
 GIVEN, SELF_SIGNED = "given", "self_signed"

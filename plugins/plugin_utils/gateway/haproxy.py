@@ -5,7 +5,7 @@
 
 Options are those of the configuration manual of HAProxy 2.6 (2.6.12 ends with a fault at a set-var-fmt of nothing).
 Everything that is written between quotes is checked where it comes in (inputs.py): names, addresses and hashes have no
-quotes, spaces or line breaks.
+quotes, spaces or line breaks. Expressions end with \\z: in PCRE, $ is also before a line break at the end.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ _GLOBAL = """\
 global
     log stdout len 4096 format raw daemon info
     maxconn @connections@
+    # It may not choose its CPUs (unit), and the threads of all NUMA nodes are of use.
+    no numa-cpu-mapping
     # A whole request fits into one buffer: the model is read from all of its body, and it can be sent a second time.
     tune.bufsize @bufsize@
     tune.maxrewrite 4096
@@ -110,7 +112,7 @@ if { var(txn.kind) -m str version }
 
     # The model of the request.
     http-request set-var(txn.model) path,regsub(^/v1/models/,),url_dec,lower if { var(txn.kind) -m str model_path }
-    http-request unset-var(txn.model) if !{ var(txn.model) -m reg ^[a-z0-9._:/-]{1,512}$ }
+    http-request unset-var(txn.model) if !{ var(txn.model) -m reg ^[a-z0-9._:/-]{1,512}\\z }
     http-request wait-for-body time @body_timeout@s if { var(txn.kind) -m str model named }
     @too_large_now@
     http-request lua.read_model named @loading@ if { var(txn.kind) -m str named }
@@ -124,7 +126,7 @@ if { var(txn.kind) -m str version }
 
     # What Ollama gets: the path as it is written in the list, and the headers that it needs.
     http-request set-uri %[path]
-    http-request del-header ^(?!(@headers@)$) -m reg
+    http-request del-header ^(?!(@headers@)\\z) -m reg
     http-request set-header Host localhost
     use_backend %[var(txn.backend)]
 """
@@ -168,6 +170,9 @@ frontend metrics
 
 #: Connections to a server that fail in succession until it is out of the rotation.
 _FAILED = 3
+#: How often a request may meet that many on each other server. Before it fails them, a server that is ending takes a
+#: connection and closes it, for HAProxy a success (observe layer4): failures are counted anew from there.
+_TIMES = 2
 
 _BACKEND = """
 # @models@
@@ -293,7 +298,7 @@ def _backend(backend: Backend, gateway: Gateway, files: Mapping[str, str]) -> st
             "check": "" if checks else _check(kinds[0], key),
             "checked": "" if checks else _CHECKED + _WATCHED,
             "key": '    http-request set-header Authorization "Bearer %s"\n' % key if key else "",
-            "retries": str(_FAILED * max(1, len(backend.servers) - 1)),
+            "retries": str(_TIMES * _FAILED * max(1, len(backend.servers) - 1)),
         },
     )
     for server in backend.servers:

@@ -19,6 +19,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names impor
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.endpoints import fleet
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway import through
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.backends import backends
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.host_names import host_names
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.lists import (
+    checked_list,
+    given_list,
+    given_mapping,
+)
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.shapes import (
     Backend,
     Gateway,
@@ -43,6 +49,9 @@ _SHORTEST_KEY = 16
 TEXT_BYTES, IMAGE_BYTES = 1024 * 1024, 4 * 1024 * 1024
 #: HAProxy's buffers are smaller than the largest block that its allocator keeps (32 MiB).
 _MOST_BODY = 30 * 1024 * 1024
+#: HAProxy needs two descriptors for each connection of a client, one for each check and some thirty more. It does not
+#: start if all of them are more than LimitNOFILE of the unit.
+MOST_CONNECTIONS = 32000
 
 
 def gateway(settings: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]], certificate: Optional[str]) -> Gateway:
@@ -58,20 +67,21 @@ def gateway(settings: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]],
         GatewayError: a variable, or what a host says, that makes no gateway.
     """
     endpoints = _endpoints(facts)
-    upstream = settings.get("upstream") or {}
+    upstream = given_mapping(settings, "upstream")
+    drain, weights = given_list(settings, "drain"), settings["weights"]
     if upstream:
-        found = through.backends(endpoints, through.upstream(upstream), settings["drain"], settings["weights"])
+        found = through.backends(endpoints, through.upstream(upstream), drain, weights)
     else:
-        found = backends(endpoints, settings["host"], settings["drain"], settings["weights"])
+        found = backends(endpoints, settings["host"], drain, weights)
     if not found:
         raise GatewayError(
             "None of the hosts in ollama_gateway_gpu_hosts has an applied plan with a model: run the playbook "
             "gpufleet.ollama.site on them."
         )
     listen = listen_address(settings["listen_address"])
-    keys = tuple(_key(one, found) for one in settings["keys"])
+    keys = tuple(_key(one, found) for one in given_list(settings, "keys"))
     _check_keys(keys)
-    _check_exposure(listen, keys, certificate, settings["acknowledged"])
+    _check_exposure(listen, keys, certificate, given_list(settings, "acknowledged"))
     return Gateway(
         listen_address=listen,
         port=_port(settings["port"], "ollama_gateway_port"),
@@ -79,7 +89,7 @@ def gateway(settings: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]],
         socket=SOCKET,
         certificate=certificate,
         host_names=host_names(settings),
-        origins=tuple(_origin(one) for one in settings["origins"]),
+        origins=tuple(_origin(one) for one in given_list(settings, "origins")),
         version=_version(facts),
         backends=found,
         keys=keys,
@@ -126,22 +136,6 @@ def _metrics_port(settings: Mapping[str, Any]) -> Optional[int]:
     return port
 
 
-def host_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names, in lower case, by which clients may call the gateway; IP addresses are always among them.
-
-    Raises:
-        GatewayError: one that is no host name.
-    """
-    given = [addresses.host(name) for name in settings["host_names"]]
-    if None in given:
-        raise GatewayError(
-            "ollama_gateway_host_names has %r, which is no host name."
-            % [name for name in settings["host_names"] if addresses.host(name) is None][0]
-        )
-    own = [addresses.host(name) for name in ("localhost", settings["host"], settings.get("address"))]
-    return tuple(sorted({name.lower() for name in (*given, *own) if name}))
-
-
 def _origin(text: Any) -> str:
     if not isinstance(text, str) or not _ORIGIN.match(text):
         raise GatewayError(
@@ -177,8 +171,8 @@ def _limits(settings: Mapping[str, Any], found: Sequence[Backend]) -> Limits:
         settings = dict(settings, body_bytes=IMAGE_BYTES if images else TEXT_BYTES)
     return Limits(
         body_bytes=_number(settings, "body_bytes", 4096, _MOST_BODY),
-        connections=_number(settings, "connections", 1, 1000000),
-        queue=_number(settings, "queue", 0, 1000000),
+        connections=_number(settings, "connections", 1, MOST_CONNECTIONS),
+        queue=_number(settings, "queue", 1, 1000000),
         queue_timeout=_number(settings, "queue_timeout", 1, day),
         body_timeout=_number(settings, "body_timeout", 1, day),
         answer_timeout=_number(settings, "answer_timeout", 1, day),
@@ -188,7 +182,11 @@ def _limits(settings: Mapping[str, Any], found: Sequence[Backend]) -> Limits:
 # --- keys ------------------------------------------------------------------------------------------
 
 
-def _key(entry: Mapping[str, Any], found: Sequence[Backend]) -> Key:
+def _key(entry: Any, found: Sequence[Backend]) -> Key:
+    if not isinstance(entry, Mapping):
+        raise GatewayError(
+            "ollama_gateway_keys has an entry that is no dictionary; give each entry as {name: ..., key: ...}."
+        )
     name = entry.get("name")
     if not isinstance(name, str) or not _KEY_NAME.match(name):
         raise GatewayError(
@@ -200,6 +198,8 @@ def _key(entry: Mapping[str, Any], found: Sequence[Backend]) -> Key:
     if not re.match(r"-?[0-9]{1,3}\Z", str(priority)) or not -100 <= int(priority) <= 100:
         raise GatewayError("The priority %r of the key %s is not a number from -100 to 100." % (priority, name))
     models = entry.get("models")
+    if models is not None:
+        models = checked_list(models, "The models of the key %s are %r" % (name, models), '["llama3.1:8b"]')
     return Key(
         name=name,
         sha256=_hash(entry, name),

@@ -80,9 +80,10 @@ def allowed_map(gateway: Gateway) -> str:
 
 
 def listing(gateway: Gateway) -> str:
-    """Return a line for each model: backend, name, and its entries of /api/tags, /v1/models and /api/ps, with tabs."""
+    """Return a line for each model, with tabs: backend, name, its entries of /api/tags, /v1/models and /api/ps, and
+    what a client may write for the name, in lower case."""
     lines = [
-        "\t".join((backend.name, model, *(_json(entry) for entry in _entries(backend, model))))
+        "\t".join((backend.name, model, *map(_json, _entries(backend, model)), " ".join(spellings(model))))
         for backend in gateway.backends
         for model in backend.models
     ]

@@ -36,7 +36,7 @@ def refusals(gateway: Gateway) -> dict[str, str]:
         "other_host": _refusal(
             403,
             "the name of the host in this request is not one of this server",
-            "!{ var(txn.host) -m str %s } !{ var(txn.host) -m reg ^([0-9.]+|\\[[0-9a-f:.]+\\])$ }" % names,
+            "!{ var(txn.host) -m str %s } !{ var(txn.host) -m reg ^([0-9.]+|\\[[0-9a-f:.]+\\])\\z }" % names,
         ),
         "origin": _refusal(
             403, "web pages may not use this server", "{ req.fhdr_cnt(origin) gt 0 } !{ var(txn.origin) -m found }"

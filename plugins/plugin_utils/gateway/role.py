@@ -11,6 +11,11 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.certificat
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.files import CONFIGURATION, File, files, named
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.host_facts import known, remembered
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.inputs import DIRECTORY, SOCKET, gateway, warnings
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.lists import (
+    checked_mapping,
+    given_list,
+    given_mapping,
+)
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.virtual_address import (
     VirtualAddress,
     keepalived,
@@ -23,6 +28,8 @@ ADDRESS_UNIT_FILE = "/etc/systemd/system/ollama-gateway-address.service"
 KEEPALIVED = "keepalived.conf"
 #: What is checked before it becomes haproxy.cfg and keepalived.conf.
 DRAFT, KEEPALIVED_DRAFT = "draft.cfg", "draft.conf"
+#: What the unit runs to reload HAProxy.
+RELOAD = "reload_gateway.py"
 #: Group of the service, from the package of the distribution.
 GROUP = "haproxy"
 #: The endpoints that a run has read; a later one takes them for a GPU host that it cannot reach.
@@ -39,8 +46,8 @@ def role_files(
     Args:
         settings: see inputs.gateway and virtual_address.virtual_address; also `tls`.
         facts: {GPU host: the content of its facts file; None where it cannot be reached}.
-        texts: `lua`, `unit`, `address_unit` and `check`, the files of the role; `certificate` and `certificate_key`
-            where tls is given; `ca`, the certificates of the gateways of the hosts, where there are any.
+        texts: `lua`, `unit`, `reload`, `address_unit` and `check`, the files of the role; `certificate` and
+            `certificate_key` where tls is given; `ca`, the certificates of the gateways of the hosts, if there are any.
         before: the content of endpoints.json of the run before; "" for none.
 
     Returns:
@@ -54,10 +61,8 @@ def role_files(
     Raises:
         GatewayError: see inputs.gateway, host_facts.known and certificate.certificate.
     """
-    settings = dict(settings, upstream=dict(settings.get("upstream") or {}))
-    if settings["upstream"]:
-        given = settings["upstream"].get("addresses") or {}
-        settings["upstream"]["addresses"] = {**settings["gpu_host_addresses"], **given}
+    given_list(settings, "gpu_hosts")
+    settings = dict(settings, upstream=_upstream(settings))
     shared = virtual_address(settings)
     tls = certificate(settings, texts, shared.ip if shared else None)
     beside = [tls.file] if tls.file else []
@@ -74,7 +79,10 @@ def role_files(
     entries = [
         {"path": DIRECTORY, "state": "directory", "owner": "root", "group": GROUP, "mode": "0750"},
         {"path": UNIT_FILE, "content": texts["unit"], "owner": "root", "group": "root", "mode": "0644"},
-        *(_entry(file) for file in (*beside, *others, File(DRAFT, configuration.content))),
+        *(
+            _entry(file)
+            for file in (*beside, *others, File(RELOAD, texts["reload"]), File(DRAFT, configuration.content))
+        ),
         *of_address,
     ]
     return {
@@ -87,6 +95,16 @@ def role_files(
         "shares_address": shared is not None,
         "warnings": [*there.not_reached, *warnings(made)],
     }
+
+
+def _upstream(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """ollama_gateway_upstream with an address of each GPU host; nothing where the gateway speaks to instances."""
+    upstream = dict(given_mapping(settings, "upstream"))
+    if upstream:
+        problem = "addresses in ollama_gateway_upstream is no dictionary"
+        given = checked_mapping(upstream.get("addresses"), problem, "{gpu1: 192.0.2.1}")
+        upstream["addresses"] = {**settings["gpu_host_addresses"], **given}
+    return upstream
 
 
 def _of_address(

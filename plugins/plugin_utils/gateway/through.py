@@ -6,19 +6,17 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import Any, Iterable, Mapping, Optional, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.endpoints import Endpoint, ServedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import addresses
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import key_of
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.backends import backends as of_endpoints
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.host_names import certified
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.shapes import Backend, GatewayError, Tls
 
 #: Name of the only "instance" that a host has for the gateway of a fleet.
 INSTANCE = "gateway"
-#: Names that certificates have.
-_CERTIFIED = re.compile(r"[A-Za-z0-9_.-]{1,253}\Z")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,21 +57,20 @@ def upstream(given: Mapping[str, Any]) -> Upstream:
 
 
 def backends(
-    endpoints: Sequence[Endpoint], reached: Upstream, drained: Iterable[str], weights: Mapping[str, Mapping[str, int]]
+    endpoints: Sequence[Endpoint], reached: Upstream, drained: Iterable[str], weights: Any
 ) -> tuple[Backend, ...]:
     """Return the backends of a gateway for a fleet: a server for each host.
 
     Raises:
-        GatewayError: see backends.backends.
+        GatewayError: see backends.backends; also a host whose certificate cannot be checked by its name.
     """
     hosts = dict.fromkeys(endpoint.host for endpoint in endpoints)
     together = [_host(host, [one for one in endpoints if one.host == host], reached) for host in hosts]
     found = tuple(map(_asked, of_endpoints(together, None, drained, weights)))
     if reached.ca_file is None:
         return found
-    odd = sorted(host for host in hosts if not _CERTIFIED.match(host))
-    if odd:
-        raise GatewayError("The host %r cannot be named in a certificate: rename it in the inventory." % odd[0])
+    for host in sorted(hosts):
+        _check_name(host)
     return tuple(
         dataclasses.replace(
             backend,
@@ -83,6 +80,20 @@ def backends(
         )
         for backend in found
     )
+
+
+def _check_name(host: str) -> None:
+    """Refuse a host whose certificate cannot be checked by its name."""
+    if addresses.ip_address(host):
+        raise GatewayError(
+            "The GPU host %s is named by its IP address, which HAProxy does not look for in a certificate: give it a "
+            "name in the inventory, with ansible_host: %s." % (host, host)
+        )
+    if not certified(host):
+        raise GatewayError(
+            "The GPU host %r cannot be named in a certificate: rename it in the inventory, with letters, digits, '_', "
+            "'.' and '-' only, and not '-' first." % host
+        )
 
 
 def _asked(backend: Backend) -> Backend:

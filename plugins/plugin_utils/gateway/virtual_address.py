@@ -14,6 +14,11 @@ import re
 from typing import Any, Mapping, Optional
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import addresses
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.lists import (
+    checked_list,
+    checked_mapping,
+    given_mapping,
+)
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.shapes import GatewayError
 
 #: Of the first host; each host after it has one less. 255 is for the owner of an address (RFC 5798, 5.2.4).
@@ -97,16 +102,19 @@ def virtual_address(settings: Mapping[str, Any]) -> Optional[VirtualAddress]:
     Raises:
         GatewayError: an entry of ollama_gateway_virtual_address that makes no shared address.
     """
-    given = settings.get("virtual_address") or {}
+    given = given_mapping(settings, "virtual_address")
     if not given:
         return None
     address = _interface_address(given.get("address"))
-    hosts = list(dict.fromkeys(settings["virtual_hosts"]))
+    hosts = checked_list(settings["virtual_hosts"], _problem("hosts", settings["virtual_hosts"]), "[front1, front2]")
+    hosts = list(dict.fromkeys(map(str, hosts)))
     if settings["host"] not in hosts or not 2 <= len(hosts) <= HIGHEST_PRIORITY:
         words = "has %s; give the names of two to %d hosts, %s among them"
         raise _error("hosts", words % (", ".join(hosts) or "none", HIGHEST_PRIORITY, settings["host"]))
     _check_listen_address(settings["listen_address"], address)
-    known = {**settings["virtual_host_addresses"], **(given.get("addresses") or {})}
+    addresses_of = given.get("addresses")
+    addresses_of = checked_mapping(addresses_of, _problem("addresses", addresses_of), "{front1: 192.0.2.1}")
+    known = {**settings["virtual_host_addresses"], **addresses_of}
     found = {host: _host_address(host, known.get(host) or host, address) for host in hosts}
     own = found.pop(settings["host"])
     return VirtualAddress(
@@ -138,6 +146,10 @@ def keepalived(shared: VirtualAddress, check: str, socket: str) -> str:
         "address": shared.address,
     }
     return re.sub(r"@(\w+)@", lambda found: values[found.group(1)], _TEXT)
+
+
+def _problem(name: str, value: Any) -> str:
+    return "ollama_gateway_virtual_address: %s is %r" % (name, value)
 
 
 def _error(name: str, words: str) -> GatewayError:

@@ -22,7 +22,7 @@ class Downtime:
     `name` is that of the instance, or of the unit of an Ollama that is taken over. `comes_back` tells whether the new
     plan has it. `seconds` are those that the last switch took it, or that the proof of the plan needed to load its
     models (`measured_at`: "switch" or "load"); None where neither is known. `unserved` are the models of the new plan
-    that no other instance of the host serves meanwhile.
+    that no other instance of the host serves meanwhile. `is_replaced` tells whether others serve all that it serves.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Downtime:
     seconds: Optional[float] = None
     measured_at: Optional[str] = None
     unserved: tuple[str, ...] = ()
+    is_replaced: bool = False
 
 
 def downtimes(
@@ -53,7 +54,8 @@ def downtimes(
         wanted = {model for served in planned.values() for model in served}
         for name in dict.fromkeys(down):
             seconds, measured_at = _measured(name, host)
-            unserved = [model for model in serving.get(name, ()) if model in wanted and model not in others]
+            served = serving.get(name, ())
+            unserved = [model for model in served if model in wanted and model not in others]
             comes_back = name in planned
             found.append(
                 Downtime(
@@ -62,6 +64,7 @@ def downtimes(
                     seconds if comes_back else None,
                     measured_at if comes_back else None,
                     tuple(sorted(unserved)),
+                    bool(served) and others.issuperset(served),
                 )
             )
         serving = {name: served for name, served in serving.items() if name not in stopped}

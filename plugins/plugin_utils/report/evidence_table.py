@@ -118,8 +118,8 @@ def _not_passed(subject: dict[str, Any], style: Style, labels: dict[str, str]) -
                 subject.get("name"),
                 check["name"],
                 word,
-                _or_unknown(check.get("observed")),
-                _or_unknown(check.get("expected")),
+                or_unknown(check.get("observed")),
+                or_unknown(check.get("expected")),
             )
             text = with_names(text, labels)
             lines += sentence(style, text, first="  ", rest="    ", role="bad" if check["passed"] is False else "note")
@@ -134,5 +134,5 @@ def _known(value: Any) -> Any:
     return "-" if value is None else value
 
 
-def _or_unknown(value: Any) -> Any:
+def or_unknown(value: Any) -> Any:
     return "unknown" if value is None else value

@@ -30,7 +30,7 @@ MOST_GPUS = 16
 MOST_HOSTS = 20
 _SLOWEST = 5
 _LONGEST_HOST = 24
-#: The state of a host in check mode that differs from its plan.
+#: The state of a host that differs from its plan after a run that has only looked.
 WOULD_CHANGE = "would change"
 #: The states of hosts that were diagnosed.
 WITH_FINDINGS, WITHOUT_FINDINGS = "with findings", "without findings"

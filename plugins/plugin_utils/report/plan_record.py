@@ -44,7 +44,7 @@ class Planned:
 
     `plan` is of module placement_info, `difference` of module changes_info, and `host` of module host_info; each is {}
     where it is not known, as is `gpu_inventory` of module gpu_facts. `obstacles` are sentences about what kept a plan
-    from being made.
+    from being made. `settings` are the variables of the role.
     """
 
     plan: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -52,6 +52,7 @@ class Planned:
     host: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     gpu_inventory: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     obstacles: Sequence[str] = ()
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def plan_record(name: str, found: Planned) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def plan_record(name: str, found: Planned) -> dict[str, Any]:
     record.update(
         plan=plan,
         applied=applied,
-        basis=basis_of(plan, found.host, found.gpu_inventory),
+        basis=basis_of(plan, found.host, found.gpu_inventory, found.settings),
         changes=changes,
         differences=plan_differences(applied or dict(_NOTHING, ollama_version=plan.get("ollama_version")), plan),
         is_first=not applied,

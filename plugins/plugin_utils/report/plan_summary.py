@@ -148,7 +148,7 @@ def _down(one: Mapping[str, Any]) -> str:
         text = "%s gives no answer for about %s, as long as %s." % (name, _seconds(one["seconds"]), basis)
     if one["unserved"]:
         text += " Nothing else on the host serves %s meanwhile." % _names(one["unserved"])
-    elif one["comes_back"]:
+    elif one["comes_back"] and one["is_replaced"]:
         text += " Other instances serve its models meanwhile."
     return text
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common.sizes import counted
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.gpu_memory import GpuMemory
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.report.overview import (
     WITH_FINDINGS,
@@ -30,6 +31,8 @@ _OF_FILES = {
 _PATH = re.compile(r"/roles/(?P<role>[^/]+)/(?:tasks|handlers)/(?:(?P<folder>\w+)/)?(?P<file>\w+)\.ya?ml")
 #: What is kept of the overviews.
 _KNOWN = ("in_force", "feasible", "changes", "verdict", "findings")
+#: Stages that change a host so that it is as its plan. A run that began none of them has only looked.
+_CHANGING = frozenset(("install", "fetch", "switch", "finish", "remove"))
 _ROLE, _GATEWAY = "ollama_multigpu", "ollama_gateway"
 
 
@@ -104,11 +107,11 @@ class RunRecord:
             host.state, host.text = self._state(name, summaries.get(name) or {})
         return [self.host(name) for name in names]
 
-    def _state(self, name: str, counted: Mapping[str, int]) -> tuple[str, str]:
+    def _state(self, name: str, summary: Mapping[str, int]) -> tuple[str, str]:
         known = self._shown.get(name, {})
-        if counted.get("unreachable"):
+        if summary.get("unreachable"):
             return "UNREACHABLE", self._failures.get(name, "")
-        if counted.get("failures"):
+        if summary.get("failures"):
             return "FAILED", self._failures.get(name, "")
         if "findings" in known:
             counts = known["findings"]
@@ -117,8 +120,13 @@ class RunRecord:
         verdict = known.get("verdict")
         if verdict:
             return ("proven", "") if verdict == "pass" else ("verdict %s" % verdict, "")
-        if self._check_mode and known.get("changes"):
-            return WOULD_CHANGE, "%d changes, see above" % known["changes"]
+        if known.get("changes") and self._has_looked(name):
+            return WOULD_CHANGE, "%s, see above" % counted(known["changes"], "change")
         if known.get("in_force"):
             return "as planned", ""
         return ("planned", "") if "feasible" in known else ("done", "")
+
+    def _has_looked(self, name: str) -> bool:
+        """Return whether the run changed nothing on a host: in check mode, or because it began no stage that does, such
+        as that of the playbook plan. Tasks that are skipped count as well."""
+        return self._check_mode or _CHANGING.isdisjoint(self.host(name).seconds)

@@ -193,13 +193,17 @@ end
 
 -- Lists -------------------------------------------------------------------------------------------------------------
 
--- Models in the order of the file: backend, name as clients see it, key of the name, and its entries in the lists.
-local models = {}
+-- Models in the order of the file: backend, name as clients see it, and its entries in the lists; and the same by what
+-- a client may write for the name.
+local models, by_spelling = {}, {}
 if listing_file then
   for line in io.lines(listing_file) do
-    local backend, name, tags, openai, ps = line:match("^([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)$")
+    local backend, name, tags, openai, ps, spellings =
+      line:match("^([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)$")
     if backend then
-      models[#models + 1] = { backend = backend, name = name, tags = tags, openai = openai, ps = ps }
+      local model = { backend = backend, name = name, tags = tags, openai = openai, ps = ps }
+      models[#models + 1] = model
+      for spelling in spellings:gmatch("%S+") do by_spelling[spelling] = model end
     end
   end
 end
@@ -256,11 +260,11 @@ local function list_ps(applet)
   answer(applet, 200, '{"models":[' .. field(found, "ps") .. "]}")
 end
 
--- One model of /v1/models/NAME; its backend is in txn.backend.
+-- One model of /v1/models/NAME, by the name that is asked for: a backend has several.
 local function show_openai(applet)
-  local backend = applet:get_var("txn.backend")
+  local asked = by_spelling[applet:get_var("txn.model") or ""]
   for _, model in ipairs(listed(applet)) do
-    if model.backend == backend then return answer(applet, 200, model.openai) end
+    if model == asked then return answer(applet, 200, model.openai) end
   end
   answer(applet, 404, '{"error":{"message":"model not found","type":"not_found_error"}}')
 end

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -16,6 +18,9 @@ import time
 from tests.rig.engine.build import build_engine
 from tests.rig.gpus import state
 from tests.rig.ollama import build_archive
+
+#: Above those of the services that tests start with ports of their own (11434 and after).
+_FIRST_PORT, _FEWEST_PORTS = 15000, 1000
 
 
 def install(directory: pathlib.Path, version: str = "0.32.15") -> pathlib.Path:
@@ -40,10 +45,18 @@ def gpus(path: pathlib.Path, preset: str) -> pathlib.Path:
 
 
 def free_port() -> int:
-    """A port that is not in use."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that is not in use, and that the kernel gives to no connection of a client.
+
+    Such a connection would take the port of a server between two of its starts.
+    """
+    first_of_clients = int(
+        pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0]
+    )
+    while True:
+        port = random.SystemRandom().randrange(_FIRST_PORT, max(_FIRST_PORT + _FEWEST_PORTS, first_of_clients))
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:

@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     directory, ready, port, *addresses = arguments
     # Blocked before any thread starts, so that only sigwait below takes them.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    registry = Registry(pathlib.Path(directory), addresses, pathlib.Path(ready).with_suffix(".requests.jsonl"))
+    registry = Registry(pathlib.Path(directory), addresses)
     try:
         servers = serve(registry, addresses, int(port))
     except OSError as error:

@@ -31,15 +31,17 @@ _IP_FREEBIND = 15  # linux/in.h; not in the socket module before Python 3.14
 
 
 class Registry:
-    """State that the listening addresses share: store, faults, log, and the other name of each address."""
+    """State that the listening addresses share: store, faults, log, and the other name of each address.
 
-    def __init__(self, directory: pathlib.Path, addresses: list[str], log: pathlib.Path | None = None) -> None:
+    The log is in memory: an answer that waits for a disk, which other tests keep busy, may come too late.
+    """
+
+    def __init__(self, directory: pathlib.Path, addresses: list[str]) -> None:
         self.store = Store(directory)
         self.faults = Faults()
         self.login = Login()
-        self.requests: list[dict] = []
+        self.requests: list[dict] = []  # a client that has its answer finds its request here
         self.serving: list[dict] = []  # requests whose answer is on its way; their bytes grow
-        self._log = log
         self._lock = threading.Lock()
         self._other = {"127.0.0.1": "localhost", "localhost": "127.0.0.1"}
         if len(addresses) > 1:
@@ -59,13 +61,12 @@ class Registry:
             self.serving.append(entry)
 
     def record(self, entry: dict) -> None:
-        """Add a served request to the log."""
+        """Add a request to the log, unless it is there: before the end of its answer, or when that is cut off."""
         with self._lock:
+            if not any(other is entry for other in self.serving):
+                return
             self.serving = [other for other in self.serving if other is not entry]
             self.requests.append(entry)
-            if self._log:
-                with self._log.open("a") as stream:
-                    stream.write(json.dumps(entry) + "\n")
 
 
 def serve(registry: Registry, addresses: list[str], port: int = 0) -> list[http.server.ThreadingHTTPServer]:
@@ -235,14 +236,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 # An end in the middle of a body, as a broken line makes it.
                 self.close_connection = True
                 return
-            self.wfile.write(piece)
-            self._entry["bytes"] += len(piece)
+            self._write(piece)
 
     def _fail(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
         body = json.dumps({"errors": [{"code": code, "message": message}]}, separators=(",", ":")).encode()
         self._start(status, {"Content-Type": "application/json", **(headers or {})}, len(body))
         if self.command != "HEAD":
-            self.wfile.write(body)
+            self._write(body)
 
     def _start(self, status: int, headers: dict[str, str], length: int) -> None:
         if self._entry:
@@ -251,7 +251,33 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(length))
+        self._left = 0 if self.command == "HEAD" else length
+        self._record_before_the_end()
         self.end_headers()
+
+    def _write(self, piece: bytes) -> None:
+        """Send a piece of the body and count it. The last one is counted beforehand, for the log."""
+        self._left -= len(piece)
+        is_last = self._left <= 0
+        if is_last:
+            self._count(len(piece))
+            self._record_before_the_end()
+        try:
+            self.wfile.write(piece)
+        except OSError:
+            if is_last:
+                self._count(-len(piece))
+            raise
+        if not is_last:
+            self._count(len(piece))
+
+    def _count(self, size: int) -> None:
+        if self._entry:
+            self._entry["bytes"] += size
+
+    def _record_before_the_end(self) -> None:
+        if self._entry and self._left <= 0:
+            self.server.registry.record(self._entry)
 
     # --- the tests' side -------------------------------------------------------------------------
 

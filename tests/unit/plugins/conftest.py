@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 
@@ -11,3 +13,17 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.common import path
 @pytest.fixture(autouse=True)
 def _load_progress(monkeypatch, tmp_path_factory):
     monkeypatch.setattr(paths, "LOAD_PROGRESS", str(tmp_path_factory.getbasetemp() / "load.json"))
+
+
+@pytest.fixture
+def at_most_a_minute():
+    """What must not wait, and would wait for ever, fails."""
+
+    def late(*unused):
+        raise AssertionError("it waits")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)

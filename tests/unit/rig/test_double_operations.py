@@ -366,3 +366,17 @@ def test_every_fact_is_compared():
         text = stream.read()
     unused = [name for name in FACTS if '"%s"' % name not in text and FACTS[name] not in BAD_SETTINGS]
     assert unused == []
+
+
+@pytest.mark.parametrize("asked", [{}, {"num_ctx": 1024}, {"num_ctx": 1 << 30}], ids=str)
+def test_a_request_for_the_context_that_a_model_has_loads_nothing(rig, tmp_path, asked):
+    """sched.go, needsReload: the server compares what both get, and not what they ask for."""
+    rig_models.write_into_store("tiny", tmp_path / "models")
+    server = rig()
+    generate(server, "tiny", options=asked)
+    (pid,) = server.engines()
+    (entry,) = server.request("GET", "/api/ps")[2]["models"]
+    generate(server, "tiny", options={"num_ctx": entry["context_length"]})
+    assert server.engines() == [pid]
+    generate(server, "tiny", options={"num_ctx": entry["context_length"] - 8})
+    assert len(server.engines()) == 1 and server.engines() != [pid]

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from typing import Any, Optional, Sequence
 
+from ...common.gpu_devices import mig_enabled, with_mig_devices
 from ..left_out import GpuFault, LeftOutGpu
 from ..shapes import Gpu
 from .left_alone import LeftAloneGpus
-from .selectors import Facts, is_index, mig_enabled
+from .selectors import Facts, is_index
 
 OK = "ok"
 STAYS = "Nothing is planned, and what serves now stays as it is"
@@ -137,7 +138,7 @@ def _serving(applied_plan: dict[str, Any]) -> list[str]:
 def _half_read(uuid: str, gpu_inventory: Facts) -> Optional[str]:
     """What the driver failed to tell of a GPU, so that it would be taken for another or a full one; or None."""
     for fact in gpu_inventory.get("gpus") or []:
-        if uuid not in [device.get("uuid") for device in [fact, *((fact.get("mig") or {}).get("devices") or [])]]:
+        if uuid not in [device.get("uuid") for device in with_mig_devices(fact)]:
             continue
         errors = fact.get("errors") or {}
         failed = ["%s (%s)" % (words, errors[field].get("name")) for field, words in NEEDED.items() if field in errors]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Iterator, Mapping, Optional, Sequence
 
+from ...common.gpu_devices import mig_devices, mig_enabled
 from ...common.pci import in_pci_order
 from ...common.vgpu import series_without_cuda
 from ...releases.libraries import compute_capability
@@ -19,7 +20,7 @@ from ..left_out import LeftAlone, LeftOutGpu
 from ..shapes import Gpu
 from .host_memory import held_on_host, units_of
 from .own_memory import OwnMemory, own_memory, planned_gpu
-from .selectors import Facts, devices, mig_enabled, select
+from .selectors import Facts, devices, select
 
 # Memory that the host has available, and a GPU with it, counts as unchanged up to one in so many bytes of its total.
 KEEP_AVAILABLE = 64
@@ -197,7 +198,7 @@ def unusable_reason(fact: Facts) -> Optional[str]:
         return "it is unusable: %s" % _reasons(health)
     if "prohibited" in str(fact.get("compute_mode") or "").lower():
         return "its compute mode is prohibited; set it to default with nvidia-smi -c 0"
-    if mig_enabled(fact) and not (fact.get("mig") or {}).get("devices"):
+    if mig_enabled(fact) and not mig_devices(fact):
         return "MIG is on and it has no MIG device; create one or switch MIG off"
     if _lacks_cuda(fact):
         return (

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any, Optional, Sequence
 
+from ...common.gpu_devices import mig_enabled
 from ..errors import PlacementError
 
 Facts = dict[str, Any]  # of one GPU or MIG device, or of all, as gpu_facts returns them
@@ -98,11 +99,6 @@ def is_address(selector: str, pci_bus_id: Optional[str]) -> bool:
     text, address = selector.lower(), str(pci_bus_id or "").lower()
     long_form = text.count(":") == 2 and text.index(":") == 8 and text.split(":", 1)[1] == address.split(":", 1)[-1]
     return bool(address) and (text == address or long_form)
-
-
-def mig_enabled(fact: Facts) -> bool:
-    """Whether a GPU is divided into MIG devices."""
-    return (fact.get("mig") or {}).get("mode") == "enabled"
 
 
 def devices(fact: Facts) -> list[Facts]:

@@ -11,7 +11,7 @@ from . import choosing, discovery, gotext, settings
 from .engine import Engine
 from .errors import ApiError
 
-RELOADING = ("num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread")
+RELOADING = ("num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread")
 _TIERS = (262144, 32768, 4096)
 
 
@@ -148,18 +148,29 @@ class Scheduler:
         runner.expires = time.time() + runner.keep
 
     def _stale(self, runner, model, options):
-        """Whether a request needs a restart of the engine (sched.go needsReload)."""
+        """Whether a request needs a restart of the engine (sched.go needsReload). The context that the request gets is
+        compared with that of the engine; two that were left to the server are the same.
+        """
         old, new = dict(runner.options), dict(options)
+        asked = [one.get("num_ctx") for one in (old, new)]
+        context = self._effective_context(model, options)
+        other_context = asked != [None, None] and context != runner.choice.context // runner.choice.parallel
         if new.get("num_gpu", -1) < 0:
             old.pop("num_gpu", None)
             new.pop("num_gpu", None)
         changed = any(old.get(name) != new.get(name) for name in RELOADING)
         return (
             changed
+            or other_context
             or runner.model.adapters != model.adapters
             or runner.model.projectors != model.projectors
             or not runner.engine.healthy()
         )
+
+    def _effective_context(self, model, options):
+        asked = max(options.get("num_ctx", self._settings().default_context), 4)
+        trained = model.header.number("context_length", max)
+        return min(asked, trained) if trained else asked
 
     def _unload(self, runner):
         with self._table:

@@ -33,6 +33,7 @@ class Run:
         monkeypatch.setattr(context, "CLIARGS", CLIArgs({"check": False}))
         display.display = lambda text, **_options: self.printed.append(text)
         display.banner = display.warning = self.printed.append
+        display.deprecated = lambda text, **when: self.printed.append("%s %s" % (text, when))
         monkeypatch.setattr(self.callback, "_display", display)
         monkeypatch.setattr(fleet, "terminal_style", lambda details=False: Style(details=details))
         self.now = 1000.0
@@ -173,6 +174,20 @@ def test_a_diagnosis_counts_the_hosts_with_findings(run):
     assert "a: with findings\n  1 certain, see above" in run.text
 
 
+def test_the_playbook_plan_says_what_a_run_would_change(run):
+    """A file of the host was edited, and the plan is the one in force. Of site, skipped tasks are stages as well."""
+    change = {"kind": "write", "object": "file", "what": "/a", "reason": "It differs.", "stage": "switch"}
+    difference = {"changes": [change], "summary": [], "obstacles": []}
+    for host in ("a", "b"):
+        run.ends("on_ok", host, Task("Read", path="plan/host.yml"), {"changed": False})
+        run.shows(host, plan=PLAN, applied=PLAN)
+        run.shows(host, difference=difference, plan=PLAN, applied=PLAN)
+    for path in ("install/main.yml", "fetch/main.yml", "switch/main.yml", "finish/main.yml"):
+        run.ends("on_skipped", "b", Task("Do " + path, path=path), {"changed": False, "skipped": True})
+    run.callback.v2_playbook_on_stats(Stats(a={}, b={}))
+    assert "a: would change\n  1 change, see above\n" in run.text and "b: as planned, nothing changed" in run.text
+
+
 def test_what_is_rescued_is_no_failure_at_the_end(run):
     run.ends("on_failed", "a", Task("Try"), {"failed": True, "msg": "no"})
     run.callback.v2_playbook_on_stats(Stats(a={"rescued": 1}))
@@ -220,6 +235,34 @@ def test_differences_of_files_are_shown_and_harmless(run):
     other = dict(diff, after="c\n")
     run.callback.v2_on_file_diff(run.result("c", Task("Write"), {"changed": True, "diff": [other]}))
     assert "+c" in run.printed[-1]
+
+
+@pytest.mark.parametrize("kind, more", [("on_ok", {"changed": False}), ("on_failed", {"failed": True, "msg": "no"})])
+def test_what_a_host_warns_of_is_told_once_and_harmless(run, kind, more):
+    """As both versions of ansible-core hand them on; the newer one with `deprecator`."""
+    old = {"msg": "old \x1b[2J", "version": "9.9\x07", "collection_name": "a.b\x9b2J", "deprecator": {"type": "module"}}
+    dated = {"msg": "older", "date": "2027-01-01", "collection_name": None}
+    answer = dict(more, warnings=["one \x1b[2J end\nsecond \x1b[31mred"], deprecations=[old, dated])
+    run.ends(kind, "a", Task("Warn"), answer)
+    assert "\x1b[2J" not in run.text and "\x07" not in run.text and "\x9b" not in run.text
+    assert run.text.count("one \\x1b[2J end\nsecond \x1b[31mred") == 1
+    assert (
+        run.text.count("old \\x1b[2J {'version': '9.9\\\\x07', 'date': None, 'collection_name': 'a.b\\\\x9b2J'}") == 1
+    )
+    assert run.text.count("older {'version': None, 'date': '2027-01-01', 'collection_name': None}") == 1
+    run.ends(kind, "a", Task("Warn not"), dict(more, warnings=[], deprecations=None))
+
+
+@pytest.mark.parametrize("value", ["text", 5, {"a": 1}, [None, 5, ["x"], "old"]])
+def test_warnings_of_any_structure_hide_no_failure(run, value):
+    run.ends("on_failed", "a", Task("Try"), {"failed": True, "msg": "broken", "warnings": value, "deprecations": value})
+    assert "FAILED on a: Try" in run.text and "broken" in run.text
+
+
+def test_warnings_that_ansible_is_told_to_leave_out(run, monkeypatch):
+    monkeypatch.setattr(fleet.constants, "ACTION_WARNINGS", False)
+    run.ends("on_ok", "a", Task("Warn"), {"changed": False, "warnings": ["one"], "deprecations": [{"msg": "old"}]})
+    assert "one" not in run.text and "old" not in run.text
 
 
 def test_details_are_those_of_the_default_callback(monkeypatch):

@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import attempts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import client as client_room
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import registry as registry_room
 from ansible_collections.gpufleet.ollama.plugins.modules import instance_models
 
 from tests.rig.models import store as rig_models
@@ -31,7 +31,7 @@ def started_rig(tmp_path_factory):
 
 @pytest.fixture
 def rig(started_rig, monkeypatch):
-    monkeypatch.setattr(registry_room, "PAUSE", 0)
+    monkeypatch.setattr(attempts, "PAUSE", 0)
     monkeypatch.setattr(client_room, "PULL_PAUSE", 0)
     monkeypatch.setattr(instance_models, "STORE_USER", None)  # the rig's stores belong to whoever runs the tests
     started_rig.clean()

@@ -35,7 +35,7 @@ def measure(**options):
 def test_what_it_returns():
     found = measure(quiet_timeout=0)["benchmark"]
     assert found.pop("plan")["models"] == {}
-    assert found == {"release": "", "loads": [], "measurements": [], "notes": []}
+    assert found == {"release": "", "loads": [], "measurements": [], "notes": [], "tokens": 64}
 
 
 def test_nothing_is_measured_in_check_mode(monkeypatch):

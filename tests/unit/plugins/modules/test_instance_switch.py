@@ -102,6 +102,21 @@ def test_nothing_is_changed_without_a_library_or_the_lock(host, monkeypatch):
     assert host.told == [] and host.of("gpu0")[0] == OLD
 
 
+@pytest.mark.parametrize("on_gpus", [OLD, NEW])
+def test_nothing_is_changed_without_the_library_that_one_of_both_plans_needs(host, monkeypatch, on_gpus):
+    """What goes back is proven as well."""
+    plans = {version: plan(version, "gpu0") for version in (OLD, NEW)}
+    plans[on_gpus]["instances"][0]["gpu_uuids"] = ["GPU-a"]
+
+    def missing():
+        raise LibraryMissing("nvidia-ml-py", "")
+
+    monkeypatch.setattr(instance_switch, "applied_plan", lambda: plans[OLD])
+    monkeypatch.setattr(instance_switch, "import_pynvml", missing)
+    failed = run_module("instance_switch", dict(options(host), plan=plans[NEW]))
+    assert failed["missing_library"] == "nvidia-ml-py" and host.told == [] and host.of("gpu0")[0] == OLD
+
+
 @pytest.mark.parametrize(
     "given, words",
     [

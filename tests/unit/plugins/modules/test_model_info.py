@@ -8,7 +8,7 @@ import os
 
 import pytest
 import yaml
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import registry as registry_room
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import attempts
 from ansible_collections.gpufleet.ollama.plugins.modules import model_info
 
 from tests.oracle.engine import families
@@ -36,7 +36,7 @@ def rig(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(registry_room, "PAUSE", 0)
+    monkeypatch.setattr(attempts, "PAUSE", 0)
 
 
 def info(rig, **args):

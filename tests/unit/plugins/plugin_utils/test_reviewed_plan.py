@@ -19,14 +19,25 @@ GEMMA = {"name": "gemma3:27b", "context_length": 8192}
 SCOUT = {"name": "llama4:16x17b", "context_length": 8192}
 
 
-def record(*wanted, applied=None, release="0.32.14", driver="570.86.15", gpus=(hosts.A6000, hosts.A6000), **more):
+def record(
+    *wanted,
+    applied=None,
+    release="0.32.14",
+    driver="570.86.15",
+    gpus=(hosts.A6000, hosts.A6000),
+    settings=None,
+    advertise_address=None,
+    **more,
+):
     """What is written of a host, as it is read again."""
     inventory = dict(hosts.inventory(*gpus), driver_version=driver)
     host = {"applied_plan": applied or {}, "release": {"current": release}, "instances": []}
     plan = planned(*(wanted or (GEMMA,)), gpus=gpus)
     for instance in plan["instances"]:
         instance["models"][0].update(more)
-    found = plan_record("gpu-a", Planned(plan, {"changes": [], "work": {}}, host, inventory))
+    plan["advertise_address"] = advertise_address
+    given = Planned(plan, {"changes": [], "work": {}}, host, inventory, settings=settings or {})
+    found = plan_record("gpu-a", given)
     return json.loads(json.dumps(found))
 
 
@@ -66,6 +77,29 @@ def test_what_has_changed_is_told(changed, told):
     assert told in text and text.endswith("Make the plan again and have it reviewed.")
 
 
+def on_basis(basis, *wanted, more=0, layers=0):
+    """A record whose figures have this basis; of the first GPU, bytes and layers are so many more."""
+    found = record(*wanted)
+    for instance in found["plan"]["instances"]:
+        predicted = instance["models"][0]["predicted"]
+        predicted["basis"] = basis
+        predicted["devices"][0]["total_bytes"] += more
+        predicted["devices"][0]["layers"] += layers
+    return found
+
+
+def test_figures_of_another_basis_are_no_change():
+    """Nothing is measured for a reviewed plan, whose figures may be measured, and the other way round."""
+    one, other = on_basis("measured", more=2**30), on_basis("predicted")
+    assert obstacles(one, other) == [] and obstacles(other, one) == []
+    assert "memory" in said(other, on_basis("predicted", more=2**30))
+
+
+def test_another_division_of_the_layers_is_a_change_on_any_basis():
+    assert "layers" in said(on_basis("measured", layers=1), on_basis("predicted"))
+    assert "gemma3:27b is gone" in said(on_basis("measured"), on_basis("predicted", SCOUT))
+
+
 def test_gpus_that_come_go_and_change():
     one, two = record(gpus=(hosts.A6000,)), record()
     gone = "GPU-00000002-1111-2222-3333-444444444444 (GPU of 49140 MiB) is "
@@ -81,6 +115,50 @@ def test_gpus_that_come_go_and_change():
 def test_a_variable_that_was_changed():
     assert "gemma3:27b: context length 8192 -> 4096" in said(record(), record(dict(GEMMA, context_length=4096)))
     assert "gemma3:27b is gone" in said(record(), record(SCOUT))
+
+
+def test_another_address_for_clients():
+    one, other = record(), record(advertise_address="ai.example.org")
+    assert obstacles(other, record(advertise_address="ai.example.org")) == []
+    assert "ollama_multigpu_advertise_address not set -> ai.example.org" in said(one, other)
+
+
+NO_PLAN_HAS = {
+    "ollama_multigpu_allow_from": ["192.0.2.0/24", "198.51.100.7"],
+    "ollama_multigpu_sandbox": "strict",
+    "ollama_multigpu_peers": [],
+    "ollama_multigpu_devices": ["/dev/dri"],
+    "ollama_multigpu_heal": False,
+    "ollama_multigpu_unproven": "fail",
+    "ollama_multigpu_check_interval": 600,
+    "ollama_multigpu_metrics_directory": "",
+    "ollama_multigpu_release_url": "https://me:hidden@mirror.example.org/v1?key=hidden",
+    "ollama_multigpu_release_checksum": "",
+}
+
+
+@pytest.mark.parametrize("name", NO_PLAN_HAS)
+def test_a_variable_that_is_in_no_plan(name):
+    changed = dict(NO_PLAN_HAS, **{name: "https://other.example.org" if name.endswith("url") else "new"})
+    text = said(record(settings=NO_PLAN_HAS), record(settings=changed))
+    assert "%s was changed" % name in text and text.count("ollama_multigpu_") == 1 and "new" not in text
+
+
+def test_the_same_values_in_other_forms_are_no_change():
+    """As -e gives them, and lists in another order."""
+    same = dict(
+        NO_PLAN_HAS,
+        ollama_multigpu_allow_from=["198.51.100.7", "192.0.2.0/24"],
+        ollama_multigpu_heal="false",
+        ollama_multigpu_check_interval="600",
+    )
+    assert obstacles(record(settings=NO_PLAN_HAS), record(settings=same)) == []
+
+
+def test_only_these_variables_are_written_and_no_credentials():
+    written = record(settings=dict(NO_PLAN_HAS, ollama_multigpu_registry_password="hidden"))
+    assert set(written["basis"]["settings"]) == set(NO_PLAN_HAS)
+    assert "hidden" not in json.dumps(written) and "mirror.example.org" in json.dumps(written)
 
 
 def test_a_plan_that_was_applied_meanwhile():

@@ -83,8 +83,8 @@ def _looks(monkeypatch):
     """What the next looks find, the last one for ever; and a clock that goes on with each sleep."""
     found, now = [False], [0.0]
     monkeypatch.setattr(quiet, "is_busy", lambda unit: found.pop(0) if len(found) > 1 else found[0])
-    monkeypatch.setattr(quiet.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(quiet.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    clock = types.SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr(quiet, "time", clock)
     return found
 
 

@@ -36,8 +36,10 @@ def _host(monkeypatch):
         host.told.append(("prove", *names, accept))
         return host.proof
 
-    monkeypatch.setattr(module.time, "monotonic", lambda: host.now)
-    monkeypatch.setattr(module.time, "sleep", lambda seconds: setattr(host, "now", host.now + seconds))
+    def sleep(seconds):
+        host.now += seconds
+
+    monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: host.now, sleep=sleep))
     monkeypatch.setattr(engines, "engines", found)
     monkeypatch.setattr(module, "look", look)
     monkeypatch.setattr(module, "prove", prove)

@@ -36,6 +36,12 @@ def test_a_request_has_the_speed_of_the_servers_clock():
     assert Request.of(answer, 0.1, 0.7) == Request(7, 50, 0.1, 0.7, 100.0)
 
 
+@pytest.mark.parametrize("tokens, speed", [(1, None), (7, None), (8, 8e6)])
+def test_a_short_answer_tells_no_speed(tokens, speed):
+    """The clock of the engine starts at the first token."""
+    assert Request.of({"eval_count": tokens, "eval_duration": 1000}, 0.1, 0.7).tokens_per_second == speed
+
+
 @pytest.mark.parametrize("value", [None, 0, -5, True, "x"])
 def test_what_a_server_does_not_say_is_unknown(value):
     found = Request.of({"eval_count": value, "eval_duration": value, "prompt_eval_count": value}, 0.1, 0.2)

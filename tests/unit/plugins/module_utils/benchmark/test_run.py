@@ -72,7 +72,7 @@ def plan(servers, **changes):
     }
 
 
-SHORT = benchmark.Wanted(repeats=2, tokens=4, prompts=(16, 64), loads=1, quiet_timeout=0)
+SHORT = benchmark.Wanted(repeats=2, tokens=8, prompts=(16, 64), loads=1, quiet_timeout=0)
 
 
 def measure(wanted_plan, wanted, lock_timeout, found=None):
@@ -97,7 +97,7 @@ def test_instances_and_replicas_are_measured(servers, busy):
         (["gpu0"], 1),
         (["gpu1"], 1),
     ]
-    assert found.release == "0.32.15" and found.notes == []
+    assert found.release == "0.32.15" and found.tokens == 8 and found.notes == []
 
 
 def test_every_model_is_loaded_as_the_plan_keeps_it(servers, busy):

@@ -14,7 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.connection 
 
 from tests.unit.plugins.scripted_server import serving
 
-DONE = {"done": True, "eval_count": 3, "eval_duration": 30_000_000, "prompt_eval_count": 5}
+DONE = {"done": True, "eval_count": 30, "eval_duration": 300_000_000, "prompt_eval_count": 5}
 
 
 def lines(*objects):
@@ -34,7 +34,7 @@ def test_a_request_and_what_is_sent():
     with serving(answering({"response": " a", "done": False}, DONE)) as server:
         found = Streaming(server.url, 5).request("m", "p", 3, "10m")
         assert 0 < found.first_seconds <= found.seconds
-        assert (found.tokens, found.tokens_per_second, found.prompt_tokens) == (3, 100.0, 5)
+        assert (found.tokens, found.tokens_per_second, found.prompt_tokens) == (30, 100.0, 5)
         (request,) = server.requests
         options = {"temperature": 0, "num_predict": 3}
         assert request.json == {"model": "m", "prompt": "p", "stream": True, "keep_alive": "10m", "options": options}

@@ -356,6 +356,27 @@ def test_peers_that_are_no_networks(value, words):
 
 
 @pytest.mark.parametrize(
+    ("settings", "kept_out"),
+    [
+        ({"peers": ["10.0.0.0/8"], "allow_from": ["192.0.2.7", "10.1.0.0/16"]}, ["192.0.2.7"]),
+        ({"peers": "2001:db8:1::/48", "allow_from": "2001:db8:2::/48,192.0.2.7"}, ["2001:db8:2::/48", "192.0.2.7"]),
+        ({"peers": ["192.0.2.0/25"], "allow_from": ["192.0.2.0/24"]}, ["192.0.2.0/24"]),
+        ({"peers": ["192.0.2.0/25", "192.0.2.128/25"], "allow_from": ["192.0.2.0/24"]}, []),
+        ({"peers": ["192.0.2.9"], "allow_from": ["127.0.0.1", "::1", "192.0.2.9"]}, []),
+        ({"peers": ["10.0.0.0/8"], "allow_from": ["192.0.2.7"], "listen_address": "192.0.2.7"}, []),
+        ({"peers": ["10.0.0.0/8"], "allow_from": ["192.0.2.7"], "listen_address": "127.0.0.1"}, []),
+        ({"peers": [], "allow_from": ["192.0.2.7"]}, []),
+    ],
+)
+def test_clients_that_are_no_peers(settings, kept_out):
+    """The unit's own filter would keep them out without a word."""
+    assert problems(**{"listen_address": "0.0.0.0", **settings}) == [
+        "ollama_multigpu_allow_from has %s, which ollama_multigpu_peers does not: add it there." % one
+        for one in kept_out
+    ]
+
+
+@pytest.mark.parametrize(
     "value", [[], "", None, ["/dev/dri", "char-drm"], "/dev/dri/renderD128, char-nvidia-*", ("/dev/nvidia-modeset",)]
 )
 def test_further_devices(value):

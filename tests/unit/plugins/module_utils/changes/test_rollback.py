@@ -143,6 +143,14 @@ def test_a_gpu_that_is_gone_is_named(uuid, inventory):
     assert ("(no driver)" in found) == (inventory is not None)
 
 
+def test_a_gpu_that_cannot_be_used_is_named():
+    old = wanted()
+    old["instances"][0]["gpu_uuids"] = ["GPU-a", "GPU-z"]
+    gone, useless = refused(old, {"state": "ok", "gpus": [{"uuid": "GPU-a", "mig": {"mode": "enabled"}}]})
+    assert "Plan 4 uses GPU-z, which the driver does not list: go back" in gone
+    assert "Plan 4 uses GPU-a, which cannot be used (MIG is enabled and no MIG device exists): go back" in useless
+
+
 def test_a_plan_that_was_open_is_not_opened_again_unasked():
     """It had rules, or was acknowledged, when it was made: neither is kept with it."""
     old = wanted()

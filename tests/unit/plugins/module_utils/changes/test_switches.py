@@ -95,7 +95,9 @@ def test_the_unit_asks_for_rules_as_long_as_there_are_some():
         for file in difference(wanted, state, serving(wanted), wanted, allow_from=("192.0.2.7",)).files
         if file.path == paths.TEMPLATE_UNIT_FILE
     ]
-    assert guard in unit.content.splitlines()
+    assert guard in unit.content.splitlines() and "IPAddressDeny=link-local multicast\n" in unit.content
+    on_cable = difference(wanted, state, serving(wanted), wanted, allow_from=("169.254.1.7",)).files
+    assert ["IPAddressDeny=multicast\n" in file.content for file in on_cable if file.path == unit.path] == [True]
     state["files"][unit.path] = described(unit)
     (without,) = difference(wanted, state, serving(wanted), wanted).files
     assert without.path == unit.path and "nft" not in without.content

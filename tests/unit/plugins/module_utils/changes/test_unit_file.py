@@ -77,10 +77,34 @@ def test_a_link_is_closed_unless_the_instances_listen_there(address, denied):
     assert "IPAddressDeny=%s" % denied in text.splitlines()
 
 
+@pytest.mark.parametrize(
+    ("clients", "denied"),
+    [
+        (("169.254.1.7", "192.0.2.7"), "multicast"),
+        (("fe80::/10",), "multicast"),
+        (("192.0.2.7",), "link-local multicast"),
+    ],
+)
+def test_a_link_with_clients_is_open(clients, denied):
+    text = unit_text("/srv/models", Sandbox(listen_address="0.0.0.0", guarded=True, clients=clients))
+    assert "IPAddressDeny=%s" % denied in text.splitlines()
+
+
 def test_stores_below_a_home_are_there_alone():
     """Also where only a link leads there."""
     text = unit_text("/srv/models", Sandbox(), "/home/big")
     assert "ProtectHome=tmpfs\nBindPaths=/home/big/instances/%i\nReadWritePaths=/srv/models/instances/%i\n" in text
+
+
+def test_stores_that_are_named_below_a_home_are_there_by_that_name():
+    """HOME, OLLAMA_MODELS and ReadWritePaths= have it."""
+    lines = (
+        "ProtectHome=tmpfs\nBindPaths=/data/m/instances/%i:/home/m/instances/%i\nReadWritePaths=/home/m/instances/%i\n"
+    )
+    assert lines in unit_text("/home/m", Sandbox(), "/data/m")
+    assert "ProtectHome=true" in unit_text("/data/home/m", Sandbox(), "/data/home/m")
+    text = unit_text("/data/home/m", Sandbox(), "/data/home/m", ["/data/home"])
+    assert "ProtectHome=tmpfs\nBindPaths=/data/home/m/instances/%i\n" in text
 
 
 def test_the_driver_keeps_its_kernels_where_the_service_may_write():

@@ -44,6 +44,13 @@ def test_the_text_of_files_says_what_the_plan_says(wanted):
     assert "ollama-gpus.service" in unit and "ollama-ready@%i.service" in unit
 
 
+def test_a_home_that_leads_to_the_stores_does_not_hide_them(wanted):
+    state = host()
+    state["models_dir"]["homes"] = ["/models", "/root"]
+    (unit,) = [one for one in wanted_files.wanted_files(wanted, state) if one.path == paths.TEMPLATE_UNIT_FILE]
+    assert "ProtectHome=tmpfs\nBindPaths=/models/instances/%i\n" in unit.content
+
+
 def test_a_value_that_no_file_can_carry_is_an_error(wanted):
     wanted["instances"][0]["environment"] = {"A": "x\ny"}
     with pytest.raises(ValueError, match="control character"):

@@ -39,7 +39,32 @@ def test_all_units_have_the_lines():
     ],
 )
 def test_homes_are_hidden_but_for_a_store_in_one(place, lines):
-    assert hardening.homes(place).splitlines() == lines
+    assert hardening.homes(place, place).splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("place", "named", "real_home", "bound"),
+    [
+        ("/data/models/%i", "/home/models/%i", "/home", "/data/models/%i:/home/models/%i"),
+        ("/home/n/%i", "/home/m/%i", "/home", "/home/n/%i:/home/m/%i"),
+        ("/root/m/%i", "/home/m/%i", "/home", "/root/m/%i:/home/m/%i"),
+        # A link that systemd follows.
+        ("/home/m/%i", "/srv/m/%i", "/home", "/home/m/%i"),
+        # The home itself is a link.
+        ("/var/home/m/%i", "/home/m/%i", "/var/home", "/var/home/m/%i:/home/m/%i"),
+        ("/var/home/m/%i", "/var/home/m/%i", "/var/home", "/var/home/m/%i"),
+        ("/var/home/m/%i", "/srv/m/%i", "/var/home", "/var/home/m/%i"),
+    ],
+)
+def test_a_store_behind_a_link_is_there_under_the_name_that_the_service_has(place, named, real_home, bound):
+    """Each was tried with systemd 252."""
+    lines = hardening.homes(place, named, [real_home, "/root", "/run/user"]).splitlines()
+    assert lines == ["ProtectHome=tmpfs", "BindPaths=" + bound]
+
+
+@pytest.mark.parametrize(("place", "named"), [("/data/big disk/%i", "/home/m/%i"), ("/data/m/%i", "/home/a:b/%i")])
+def test_a_store_behind_a_link_without_a_plain_path(place, named):
+    assert hardening.homes(place, named).splitlines() == ["ProtectHome=read-only"]
 
 
 @pytest.mark.parametrize(

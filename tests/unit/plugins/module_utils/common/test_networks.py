@@ -84,6 +84,23 @@ def test_networks_have_no_problem(value):
 
 
 @pytest.mark.parametrize(
+    ("values", "of_a_link"),
+    [
+        (["192.0.2.7", "169.254.1.7"], True),
+        (["169.254.0.0/16"], True),
+        (["::ffff:169.254.1.7"], True),
+        (["fe80::1"], True),
+        (["fe80::/10"], True),
+        (["192.0.2.7", "2001:db8::/32"], False),
+        (["0.0.0.0/0", "::/0"], False),  # nobody means the addresses of a link by them
+        ([], False),
+    ],
+)
+def test_networks_of_a_link(values, of_a_link):
+    assert networks.any_of_a_link(values) is of_a_link
+
+
+@pytest.mark.parametrize(
     ("value", "words"),
     [
         ("192.0.2.7/24", "give 192.0.2.0/24 for the network"),

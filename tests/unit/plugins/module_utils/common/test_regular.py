@@ -7,7 +7,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import signal
 import socket
 
 import pytest
@@ -28,19 +27,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target impo
 
 from tests.unit.plugins.scripted_server import serving
 
+pytestmark = pytest.mark.usefixtures("at_most_a_minute")
+
 DIGEST = "sha256:" + "a" * 64
-
-
-@pytest.fixture(autouse=True)
-def _at_most_five_seconds():
-    def late(*unused):
-        raise AssertionError("it waits")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(5)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def fifo(path):

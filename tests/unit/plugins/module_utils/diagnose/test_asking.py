@@ -30,15 +30,17 @@ class Client:
         return self.generated
 
     def embed(self, *given):
+        self.asked.append((given, {}))
         return list(self.vector)
 
     def show(self, name):
         return {"model_info": self.info}
 
 
-def ask(monkeypatch, client, **entry):
+def ask(monkeypatch, client, of_server=None, **entry):
     monkeypatch.setattr(asking, "OllamaClient", client)
-    (answer,) = asking.ask([server(loaded=[dict({"name": "tiny", "digest": "d"}, **entry)])])
+    loaded = [dict({"name": "tiny", "digest": "d"}, **entry)]
+    (answer,) = asking.ask([server(**dict(of_server or {}, loaded=loaded))])
     return answer
 
 
@@ -46,9 +48,51 @@ def test_an_answer_with_log_probabilities(monkeypatch):
     tokens = [{"token": " a", "logprob": -0.5, "top_logprobs": [{"token": " a", "logprob": -0.5}]}]
     client = Client({"response": " a", "logprobs": tokens})
     answer = ask(monkeypatch, client)
-    assert answer.tokens == ((" a", -0.5, ((" a", -0.5),)),) and answer.text == " a" and answer.content == "d"
+    assert answer.tokens == ((" a", -0.5, ((" a", -0.5),)),) and answer.text == " a"
     ((given, named),) = client.asked
     assert given[2]["temperature"] == 0 and named == {"top_logprobs": 5}
+
+
+def test_a_model_keeps_the_context_that_it_was_loaded_with(monkeypatch):
+    """A client's own num_ctx: a request without it would load the model again."""
+    client = Client({"response": "x"})
+    ask(monkeypatch, client, context_length=16384)
+    vectors = Client(error='"x" does not support generate', vector=[1.0])
+    ask(monkeypatch, vectors, context_length=2048)
+    assert client.asked[0][0][2]["num_ctx"] == 16384
+    assert [given[-1]["num_ctx"] for given, _named in vectors.asked if isinstance(given[-1], dict)] == [2048]
+
+
+@pytest.mark.parametrize("value", [None, 0, "4096", True])
+def test_a_context_that_is_not_told_is_not_asked_for(monkeypatch, value):
+    client = Client({"response": "x"})
+    ask(monkeypatch, client, context_length=value)
+    assert "num_ctx" not in client.asked[0][0][2]
+
+
+def of_cache(kind):
+    return {"process": {"OLLAMA_KV_CACHE_TYPE": kind}}
+
+
+@pytest.mark.parametrize(
+    "one, other, alike",
+    [
+        ({}, {}, True),
+        ({}, {"version": "0.31.0"}, False),
+        ({}, of_cache("q8_0"), False),
+        (of_cache("q8_0"), of_cache("Q8_0"), True),
+        ({"process": {}}, of_cache("f16"), True),
+    ],
+)
+def test_servers_of_another_release_or_cache_have_no_replicas(monkeypatch, one, other, alike):
+    contents = [ask(monkeypatch, Client({"response": "x"}), of_server).content for of_server in (one, other)]
+    assert (contents[0] == contents[1]) is alike and all(text.startswith("d ") for text in contents)
+
+
+@pytest.mark.parametrize("unknown", [{"version": None}, {"process": None}])
+def test_what_a_server_does_not_tell_makes_no_replica(monkeypatch, unknown):
+    assert ask(monkeypatch, Client({"response": "x"}), unknown).content == ""
+    assert ask(monkeypatch, Client({"response": "x"}), digest=None).content == ""
 
 
 def test_an_older_release_has_none(monkeypatch):

@@ -285,7 +285,7 @@ def test_a_server_that_is_down(gather):
 def test_a_stall_is_given_up_and_progress_is_not(gather, monkeypatch):
     monkeypatch.setattr(proc, "activity", lambda unit: 1)
     host = Host()
-    host.generate = lambda request, handler: __import__("time").sleep(3) or (200, {})
+    host.generate = lambda request, handler: __import__("time").sleep(60) or (200, {})
     monkeypatch.setattr(observer.Observer, "__init__", _short(observer.Observer.__init__))
     assert "has made no progress" in model_of(gather(host)).load_error
     numbers = iter(range(10**6))
@@ -381,6 +381,33 @@ def test_an_answer_without_a_token_is_none(gather):
     host.generate = lambda request, handler: (200, {"response": "", "done": True})
     found = model_of(gather(host))
     assert found.answered is None and "no token" in found.generation_error
+
+
+@pytest.mark.parametrize("tokens, speed", [(1, None), (7, None), (8, 8.0)])
+def test_a_short_answer_tells_no_speed(gather, tokens, speed):
+    """One token takes "1 us" by the clock of the engine: a change that is good would be slower for ever after it."""
+    host = Host([NAME], [engine()])
+    answer = {"response": "x", "done": True, "eval_count": tokens, "eval_duration": 10**9}
+    host.generate = lambda request, handler: (200, answer)
+    found = model_of(gather(host))
+    assert found.tokens_per_second == speed and found.answered is True
+
+
+@pytest.mark.parametrize(
+    "figures, speed", [(("64", 5), None), ((64, "5"), None), ((64, True), None), ((64, 10**9), 64.0)]
+)
+def test_texts_in_place_of_numbers_are_no_speed(gather, figures, speed):
+    host = Host([NAME], [engine()])
+    answer = {"response": "x", "done": True, **dict(zip(("eval_count", "eval_duration"), figures))}
+    host.generate = lambda request, handler: (200, answer)
+    found = model_of(gather(host))
+    assert found.tokens_per_second == speed
+    assert (found.generation_error is None) is isinstance(figures[0], int)
+
+
+def test_a_list_of_loaded_models_without_names_is_no_answer_of_the_server(gather):
+    seen = gather(Host([None], [engine()]))
+    assert not seen.instances["gpu0-1"].reachable and "without a name" in seen.instances["gpu0-1"].error
 
 
 def test_an_engine_that_is_stopped_after_its_answer(gather, monkeypatch):

@@ -9,6 +9,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks im
 
 from tests.unit.plugins.module_utils.evidence.builders import (
     GIB,
+    LISTED,
     MIB,
     NAME,
     OVERHEAD,
@@ -18,6 +19,7 @@ from tests.unit.plugins.module_utils.evidence.builders import (
     B,
     failed,
     findings,
+    gpu,
     log,
     observations,
     plan,
@@ -105,6 +107,30 @@ def test_a_replica_on_the_wrong_gpu_fails():
     assert findings(result) == ["far_from_predicted"]
     assert "on GPU 1 (RTX A6000), but" in result.diagnosis[0].evidence
     assert result.instances[0].models[0].devices[1].uuid == B
+
+
+OTHERS = {"pid": 77, "name": "python3", "used_bytes": None, "unit": "other.service", "type": "compute"}
+
+
+@pytest.mark.parametrize(
+    "shares, held, processes, finding",
+    [
+        (None, {}, [OTHERS], "cpu_only"),
+        (None, {}, [], "cpu_only"),
+        (None, {A: 300 * MIB, B: 300 * MIB}, [], "layers_on_cpu"),
+        ({A: 5 * GIB}, {}, [OTHERS], "cpu_only"),
+        (None, {}, [dict(LISTED, used_bytes=65 * GIB)], "far_from_predicted"),
+        (None, {A: 300 * MIB, B: 300 * MIB}, [dict(LISTED, used_bytes=None)], "far_from_predicted"),
+    ],
+    ids=["of others without bytes", "of a container", "contexts", "one GPU", "the model", "the model, without bytes"],
+)
+def test_what_others_hold_outside_the_plan_is_not_taken_for_the_model(shares, held, processes, finding):
+    """And what the engine holds there is no plan that one of its GPUs carries alone."""
+    seen = observations(held=held, **WITHOUT_LOG)
+    third = dict(gpu(A, 2, None), uuid="GPU-cccccccc", processes=processes)
+    third["memory"].update(used_bytes=65 * GIB, total_bytes=96 * GIB, free_bytes=31 * GIB)
+    seen.inventory["gpus"].append(third)
+    assert findings(check_plan(plan(shares), seen)) == [finding]
 
 
 def test_a_spread_of_a_small_model_that_is_on_one_gpu_fails():

@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks import check_plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.seen_computing import recall, remember
 
-from tests.unit.plugins.module_utils.evidence.builders import NAME, A, B, observations, plan
+from tests.unit.plugins.module_utils.evidence.builders import ANSWER, NAME, A, B, observations, plan
 
 #: As of a check without a generation.
 WITHOUT = {"utilization_peak": None, "busy_processes": None, "answered": None, "tokens_per_second": None}
@@ -45,6 +45,18 @@ def test_the_same_process_is_still_proven(directory):
     recall(seen, directory)
     assert busy(seen).passed and busy(seen, B).passed and "seen computing at" in busy(seen).observed
     assert os.stat(directory + "/gpu0-1.json").st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("vector, computed", [((0.6, 0.8), True), ((), None)])
+def test_a_vector_is_the_answer_of_a_model_that_makes_nothing_else(directory, vector, computed):
+    """Its next check without a generation passes, and the first one without a vector is not kept."""
+    answer = dataclasses.replace(ANSWER, tokens=(), text="", vector=vector)
+    why = '"x" does not support generate'
+    remember(observations(held=SMALL, answered=None, not_generated=why, vectors_only=True, answer=answer), directory)
+    seen = without_generation(answer=None, log_missing="the journal is shorter", device_uuids={})
+    recall(seen, directory)
+    assert busy(seen).passed is computed
+    assert check_plan(small_plan(), seen).verdict == ("pass" if computed else "unproven")
 
 
 @pytest.mark.parametrize("change", [{"pid": 4243}, {"started": 6}])

@@ -32,6 +32,7 @@ from tests.unit.plugins.module_utils.evidence.builders import (
     observations,
     plan,
 )
+from tests.unit.plugins.module_utils.evidence.told_hosts import partly
 
 RECORDINGS = pathlib.Path(__file__).parents[4] / "fixtures" / "recordings"
 #: What llama-server itself printed, and llama-fit-params, for the same 624 loads; releases that have logits as they do.
@@ -126,6 +127,53 @@ def test_one_layer_may_be_elsewhere_where_the_engine_divides_them_and_says_so():
     held = {A: 33 * GIB + OVERHEAD - moved, B: 32 * GIB + OVERHEAD + moved}
     assert check_plan(wanted, observations(held=held, log=said)).verdict == "pass"
     assert check_plan(wanted, observations(log=said)).verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    "options, off, verdict",
+    [
+        (dict(fixed=True), (-GIB, GIB), "pass"),
+        (dict(fixed=True), (-GIB, -GIB), "fail"),
+        (dict(), (-GIB, -GIB), "pass"),  # the engine decides how much is on the GPUs
+        (dict(fixed=True, LLAMA_ARG_TENSOR_SPLIT="24,24"), (-GIB, GIB), "fail"),
+        (dict(LLAMA_ARG_TENSOR_SPLIT="24,24"), (-GIB, GIB), "fail"),
+        (dict(LLAMA_ARG_TENSOR_SPLIT="24,24"), (0, 0), "pass"),
+    ],
+)
+def test_a_layer_may_be_in_host_memory_only_where_the_engine_decides_that(options, off, verdict):
+    """With num_gpu the sum is fixed, and with the split of the plan the share of each GPU."""
+    held = {A: 33 * GIB + OVERHEAD + off[0], B: 32 * GIB + OVERHEAD + off[1]}
+    wanted = partly(**options)
+    engine = dataclasses.replace(
+        observations().instances["gpu0-1"].models[NAME].engine, environment=wanted["instances"][0]["environment"]
+    )
+    assert check_plan(wanted, observations(held=held, engine=engine, **WITHOUT_LOG)).verdict == verdict
+
+
+@pytest.mark.parametrize("fixed, verdict", [(True, "fail"), (False, "pass")])
+def test_on_one_gpu_no_layer_is_elsewhere_where_the_plan_fixes_their_number(fixed, verdict):
+    wanted = single()
+    (model,) = wanted["instances"][0]["models"]
+    model["predicted"].update(fully_on_gpu=False)
+    if not fixed:
+        del model["parameters"]["num_gpu"]
+    assert check_plan(wanted, on_one_gpu(6 * GIB + OVERHEAD - 4 * GIB // 24 * 3)).verdict == "fail"
+    assert check_plan(wanted, on_one_gpu(6 * GIB + OVERHEAD - 225 * MIB - OVERHEAD // 2)).verdict == verdict
+
+
+@pytest.mark.parametrize("logged", [True, False])
+@pytest.mark.parametrize("fully_on_gpu", [True, False])
+def test_the_only_layer_of_a_gpu_is_not_elsewhere_whatever_the_log_says(logged, fully_on_gpu):
+    wanted = partly(1, 3 * GIB)
+    wanted["instances"][0]["models"][0]["predicted"].update(fully_on_gpu=fully_on_gpu, gpu_layers=25)
+    told = {"CUDA0": 36 * GIB - 100 * MIB, "CUDA1": 100 * MIB}
+    said = log(dict(told, CPU=GIB), dry_run=told, compute={"CUDA0": GIB, "CUDA1": 100 * MIB})
+    said = dataclasses.replace(said, cache={"CUDA0": GIB + 100 * MIB})
+    evidence = {"log": said} if logged else WITHOUT_LOG
+    held = {A: 36 * GIB + OVERHEAD - 100 * MIB, B: OVERHEAD + 100 * MIB}
+    result = check_plan(wanted, observations(held=held, **evidence))
+    assert result.verdict == "fail" and "memory " + B in failed(result)
+    assert ("engine_weights " + B in failed(result)) is logged
 
 
 def test_a_careful_estimate_of_compute_buffers_may_be_too_large():

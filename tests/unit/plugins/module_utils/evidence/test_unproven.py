@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.evidence.checks import check_plan
 
@@ -14,6 +16,7 @@ from tests.unit.plugins.module_utils.evidence.builders import (
     NAME,
     OVERHEAD,
     PID,
+    PS,
     A,
     B,
     checks,
@@ -47,6 +50,32 @@ def without_process_bytes(used, listed=True, fresh=False, before=None, others=()
 def judged(*arguments, **options):
     result = check_plan(plan(), without_process_bytes(*arguments, **options))
     return result.verdict, findings(result)
+
+
+@pytest.mark.parametrize("inventory", [{}, {"state": None, "gpus": []}])
+def test_gpus_of_which_nothing_is_known_are_not_told_to_be_gone(inventory):
+    result = check_plan(plan(), dataclasses.replace(observations(), inventory=inventory))
+    assert (result.verdict, findings(result)) == ("unproven", ["unproven"])
+    assert checks(result)["gpus_seen"] is None
+
+
+@pytest.mark.parametrize(
+    "own, others, computed",
+    [(2**32 - 1, {77: 5}, None), (2**32 - 1, {}, True), (0, {77: 5}, False), (5, {77: 5}, True), (0, {}, True)],
+)
+def test_a_percentage_of_the_engine_that_cannot_be_is_unknown(own, others, computed):
+    """Beside others that compute, it is then not known who did."""
+    seen = observations(busy_processes={A: {PID: own, **others}, B: {PID: 44}})
+    result = check_plan(plan(), seen)
+    assert checks(result)["utilization " + A] is computed
+    assert result.verdict == {True: "pass", False: "fail", None: "unproven"}[computed]
+
+
+@pytest.mark.parametrize("told", ["32768", "4096", None, True, -1, 4096.5])
+def test_a_context_that_is_no_number_is_unknown(told):
+    result = check_plan(plan(), observations(ps=dict(PS, context_length=told)))
+    assert (result.verdict, findings(result)) == ("unproven", ["unproven"])
+    assert checks(result)["context_length"] is None
 
 
 def test_the_use_of_a_gpu_proves_the_only_process_on_it():

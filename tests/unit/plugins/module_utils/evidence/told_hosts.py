@@ -57,6 +57,21 @@ def small():
     return wanted
 
 
+def partly(layers=24, share=32 * GIB, fixed=False, **environment):
+    """A plan that leaves weights in host memory, with so many layers on the second GPU."""
+    wanted = plan({A: 33 * GIB, B: share})
+    (instance,) = wanted["instances"]
+    (model,) = instance["models"]
+    model["predicted"].update(fully_on_gpu=False)
+    model["predicted"]["devices"][1].update(
+        layers=layers, weight_bytes=share - 200 * MIB, kv_bytes=100 * MIB, compute_bytes=100 * MIB
+    )
+    instance["environment"].update(environment)
+    if not fixed:
+        del model["parameters"]["num_gpu"]
+    return wanted
+
+
 def on_the_cpu():
     """A plan for the CPU."""
     wanted = plan({})
@@ -199,6 +214,8 @@ LIES = {
         plan(),
         observations(held={A: OVERHEAD, B: OVERHEAD}, others={u: [(77, size, None)] for u, size in ELSEWHERE.items()}),
     ),
+    "only_layer": (partly(1, 3 * GIB), observations(held={A: TRUE[A], B: OVERHEAD}, **WITHOUT_LOG)),
+    "layer_of_each": (partly(fixed=True), observations(held={u: s - GIB for u, s in TRUE.items()}, **WITHOUT_LOG)),
     "less": (plan(), observations(held={uuid: int(size * 0.91) for uuid, size in TRUE.items()})),
     "swapped": (plan(), observations(held={A: TRUE[B], B: TRUE[A]})),
     "no_cache": (plan(), observations(held={uuid: size - GIB for uuid, size in TRUE.items()})),

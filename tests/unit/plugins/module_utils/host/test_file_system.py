@@ -26,6 +26,12 @@ def test_free_bytes_are_those_for_users(tmp_path, monkeypatch):
     assert looked_at == [str(tmp_path)]
 
 
+def test_homes_that_are_links(tmp_path):
+    (tmp_path / "var" / "home").mkdir(parents=True)
+    (tmp_path / "home").symlink_to("var/home")
+    assert file_system.real_homes(str(tmp_path)) == [str(tmp_path / one) for one in ("var/home", "root", "run/user")]
+
+
 def test_the_room_of_places_that_need_not_exist(tmp_path):
     first, second = file_system.room(["/a/b", "/proc"], str(tmp_path))
     assert first["path"] == "/a/b" and first["device"] == second["device"] == tmp_path.stat().st_dev

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.openings import Difference, Opening, Place
@@ -208,7 +211,9 @@ def test_of_a_firewalld_that_does_not_answer_its_files_are_known(tmp_path, monke
 def test_a_firewalld_that_starts_is_waited_for(tmp_path, monkeypatch, on_its_way, then):
     states = iter([then, "active"])
     monkeypatch.setattr(systemd, "show", lambda units: {units[0]: {"ActiveState": next(states)}})
-    monkeypatch.setattr(firewall_managers.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(
+        firewall_managers, "time", SimpleNamespace(sleep=lambda seconds: None, monotonic=time.monotonic)
+    )
     firewalld(monkeypatch, ZONE % ("public", "default", "", "", ""), "")
     assert [place.zone for place in known({paths.FIREWALLD_UNIT: {"ActiveState": on_its_way}}, tmp_path)] == ["public"]
 
@@ -217,8 +222,8 @@ def test_a_firewalld_that_does_not_come_to_its_start_is_a_problem(tmp_path, monk
     starting = {paths.FIREWALLD_UNIT: {"ActiveState": "activating"}}
     clock = iter(range(0, 1000, 20))
     monkeypatch.setattr(systemd, "show", lambda units: starting)
-    monkeypatch.setattr(firewall_managers.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(firewall_managers.time, "monotonic", lambda: next(clock))
+    passes = SimpleNamespace(sleep=lambda seconds: None, monotonic=lambda: next(clock))
+    monkeypatch.setattr(firewall_managers, "time", passes)
     assert firewall_managers.places(starting, str(tmp_path)) == ([], "firewalld.service is activating for 60 seconds")
 
 

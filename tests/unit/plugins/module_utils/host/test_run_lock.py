@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.run_lock import LockHeld, is_held, run_lock
 
-from tests.rig.waiting import PATIENCE
+from tests.rig.waiting import AT_ONCE, PATIENCE
+from tests.unit.plugins.module_utils.host.held_lock import held_a_moment
 
 
 @pytest.fixture(name="lock")
@@ -55,20 +55,8 @@ def test_who_shares_it_may_have_to_come_after_others(lock):
 
 @pytest.mark.parametrize("wait", [PATIENCE, None, True])
 def test_it_is_waited_for(lock, wait):
-    held, done = threading.Event(), threading.Event()
-
-    def hold():
-        with run_lock(path=lock):
-            held.set()
-            time.sleep(0.5)
-            done.set()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    assert held.wait(PATIENCE)
-    with run_lock(wait=wait, path=lock):
+    with held_a_moment(lock) as done, run_lock(wait=wait, path=lock):
         assert done.is_set()
-    thread.join()
 
 
 def test_the_wait_has_a_limit(lock):
@@ -77,7 +65,7 @@ def test_the_wait_has_a_limit(lock):
         with pytest.raises(LockHeld):
             with run_lock(wait=0.3, path=lock):
                 pass
-    assert 0.3 <= time.monotonic() - began < PATIENCE
+    assert 0.3 <= time.monotonic() - began < AT_ONCE
 
 
 def test_a_failure_in_the_block_releases_it(lock):

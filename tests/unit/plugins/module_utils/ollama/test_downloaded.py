@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
-import time
+import select
 from types import SimpleNamespace
 
 import pytest
@@ -20,6 +20,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.next_bytes 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import RegistryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store import Store, StoreError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError
+
+from tests.rig.waiting import PATIENCE
 
 FILES = {"sha256:" + hashlib.sha256(content).hexdigest(): content for content in (b"weights" * 1000, b"{}")}
 (MODEL, CONFIG) = FILES
@@ -34,10 +36,12 @@ MANIFEST = Manifest(
 
 
 class Mirror:
-    """A registry that sends at most `most` bytes at a time, and then breaks; each request is noted."""
+    """A registry that sends at most `most` bytes at a time, and then breaks; each request is noted. It calls `wait`
+    after each part.
+    """
 
-    def __init__(self, most=10**6, pause=0.0):
-        self.most, self.pause, self.asked = most, pause, []
+    def __init__(self, most=10**6, wait=lambda: None):
+        self.most, self.wait, self.asked = most, wait, []
 
     @contextlib.contextmanager
     def reader(self, digest, offset, whole):
@@ -47,7 +51,7 @@ class Mirror:
         def parts():
             for part in filter(None, (content[: whole // 2], content[whole // 2 :])):
                 yield part
-                time.sleep(self.pause)
+                self.wait()
             if offset + len(content) < whole:
                 raise RegistryError("unreachable", "the connection to the mirror broke")
 
@@ -79,7 +83,17 @@ def test_how_far_it_is_is_told_while_the_users_process_works(place, nobody):
     store, told = place / "s", []
     store.mkdir()
     os.chown(store, nobody.uid, nobody.gid)
-    bring(store, Mirror(pause=1.5), lambda *bytes_of: told.append(bytes_of), nobody.name)
+    is_told, tell = os.pipe()
+
+    def report(*bytes_of):
+        told.append(bytes_of)
+        if bytes_of == (3500, 7002):
+            os.write(tell, b"x")
+
+    # The rest comes once the half of it is told. The byte stays in the pipe.
+    bring(store, Mirror(wait=lambda: select.select([is_told], [], [], PATIENCE)), report, nobody.name)
+    os.close(is_told)
+    os.close(tell)
     assert (3500, 7002) in told and told[-1] == (7002, 7002)
     assert {entry.stat().st_uid for entry in (store / "blobs").iterdir()} == {nobody.uid}
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.common import paths
+from ansible_collections.gpufleet.ollama.plugins.module_utils.common import hardening, paths
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host import file_system
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import fetch_server, temporary_server
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.fetch_server import FetchServer, FetchServerError
 
@@ -89,6 +90,16 @@ def test_it_sees_no_gpu_prunes_nothing_and_writes_into_its_store_alone():
         assert line in lines, line
     assert "[Install]" not in text and not re.search("@[a-z]+@", text)
     assert paths.FETCH_UNIT_FILE.startswith("/run/")
+
+
+def test_its_store_is_there_where_a_home_leads_to_it(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "home").symlink_to("data")
+    named, place = str(tmp_path / "home" / "fetch"), str(tmp_path / "data" / "fetch")
+    monkeypatch.setattr(file_system, "HOMES", (str(tmp_path / "home"),))
+    assert "ProtectHome=tmpfs\nBindPaths=%s\n" % place in FetchServer("/r", place).unit_text()
+    monkeypatch.setattr(hardening, "HOMES", (str(tmp_path / "home"),))
+    assert "ProtectHome=tmpfs\nBindPaths=%s:%s\n" % (place, named) in FetchServer("/r", named).unit_text()
 
 
 def test_of_the_environment_it_gets_what_leads_to_registries():

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import attempts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.file_address import AddressError, FileAtAddress
 
 from tests.unit.plugins.scripted_server import serving
@@ -48,6 +49,18 @@ def test_what_is_no_answer(status, headers, words):
     with answering(status, headers) as double:
         with pytest.raises(AddressError, match=words):
             FileAtAddress(double.url + "/m.gguf", 5).range(0, 10)
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_trouble_of_the_server_that_passes_is_tried_again(monkeypatch, status):
+    monkeypatch.setattr(attempts, "PAUSE", 0)
+    good = (206, CONTENT[:10], {"Content-Range": "bytes 0-9/%d" % len(CONTENT)})
+    with serving({("GET", "/m.gguf"): [(status, {}), (status, {}), good]}) as double:
+        assert FileAtAddress(double.url + "/m.gguf", 5).range(0, 10) == CONTENT[:10]
+    with serving({("GET", "/m.gguf"): (status, {})}) as double:
+        with pytest.raises(AddressError, match="answers with the status %d" % status):
+            FileAtAddress(double.url + "/m.gguf", 5).range(0, 10)
+        assert len(double.requests) == 3
 
 
 def test_an_address_that_nobody_answers():

@@ -11,11 +11,10 @@ import time
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import redirects
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import registry as registry_room
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import attempts, redirects
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry, RegistryError
 
-from tests.rig.waiting import PATIENCE
+from tests.rig.waiting import AT_ONCE
 from tests.unit.plugins.scripted_server import ranges, serving
 
 DIGEST = "sha256:" + "a" * 64
@@ -26,7 +25,7 @@ PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch):
-    monkeypatch.setattr(registry_room, "PAUSE", 0)
+    monkeypatch.setattr(attempts, "PAUSE", 0)
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -187,7 +186,7 @@ def test_the_body_of_a_redirect_is_not_read():
     with serving({("GET", BLOB): endless, ("GET", "/cdn"): ranges(CONTENT)}) as server:
         begin = time.monotonic()
         assert read(server) == CONTENT
-        assert time.monotonic() - begin < PATIENCE
+        assert time.monotonic() - begin < AT_ONCE
 
 
 def test_ten_redirects_and_not_one_more():

@@ -9,8 +9,9 @@ import time
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import InvalidName, parse
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import registry as registry_room
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import attempts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry, RegistryError
+from requests import exceptions
 
 from tests.unit.plugins.scripted_server import ranges, serving
 
@@ -30,12 +31,12 @@ BLOB = "/v2/library/tiny/blobs/" + DIGEST
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    monkeypatch.setattr(registry_room, "PAUSE", 0)
+    monkeypatch.setattr(attempts, "PAUSE", 0)
 
 
 def of(server, **options):
     options.setdefault("insecure", True)
-    return Registry(parse("tiny"), server.host, timeout=options.pop("timeout", 5), **options)
+    return Registry(parse("tiny"), server.host, timeout=options.pop("timeout", 60), **options)
 
 
 def test_the_manifest_is_asked_for_as_ollama_does():
@@ -69,10 +70,40 @@ def test_a_refusal_is_one_sentence(answer, kind, words):
     assert caught.value.kind == kind and server.host in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_trouble_that_passes_is_tried_again():
-    with serving({("GET", PATH): [(503, {}), (200, MANIFEST)]}) as server:
+def closed(_request, handler):
+    """The connection ends without an answer."""
+    handler.close_connection = True
+
+
+@pytest.mark.parametrize("trouble", [(503, {}), closed])
+def test_trouble_that_passes_is_tried_again(trouble):
+    with serving({("GET", PATH): [trouble, trouble, (200, MANIFEST)]}) as server:
         assert of(server).manifest().layers[0].digest == DIGEST
-        assert len(server.requests) == 2
+        assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "trouble, words",
+    [
+        ((503, {}), "answered 503 for the manifest of tiny:latest; try again later"),
+        (closed, "the connection was closed without an answer; check the network"),
+    ],
+)
+def test_trouble_that_stays_is_told(trouble, words):
+    with serving({("GET", PATH): trouble}) as server:
+        with pytest.raises(RegistryError, match=words):
+            of(server).manifest()
+        assert len(server.requests) == 3
+
+
+def test_a_connection_that_is_not_made_is_told_as_such(monkeypatch):
+    def unmade(*_arguments, **_options):
+        raise exceptions.ConnectTimeout("connect timeout=2")
+
+    registry = Registry(parse("tiny"), "registry.example")
+    monkeypatch.setattr(registry._session, "get", unmade)
+    with pytest.raises(RegistryError, match="cannot reach the registry registry.example .*the connection timed out"):
+        registry.manifest()
 
 
 def test_a_range_follows_the_redirect_once_and_goes_straight_to_the_storage_then():
@@ -101,9 +132,9 @@ def test_nobody_there_a_stall_and_tls():
         with pytest.raises(RegistryError, match="connection refused") as caught:
             Registry(parse("tiny"), "127.0.0.1:%d" % taken.getsockname()[1], insecure=True, timeout=2).manifest()
     assert caught.value.kind == "unreachable"
-    with serving({("GET", PATH): lambda request, handler: time.sleep(2)}) as server:
-        with pytest.raises(RegistryError, match="did not answer within"):
-            of(server, timeout=0.3).manifest()
+    with serving({("GET", PATH): lambda request, handler: time.sleep(1)}) as server:
+        with pytest.raises(RegistryError, match="did not answer within 0 seconds, in 3 attempts, for the manifest"):
+            of(server, timeout=0.2).manifest()
     with serving({("GET", PATH): (200, MANIFEST)}) as server:
         with pytest.raises(RegistryError, match="speaks plain http; set insecure: true"):
             of(server, insecure=False).manifest()

@@ -9,7 +9,7 @@ import urllib.parse
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.common.names import parse
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import registry as registry_room
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import attempts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.login import Login
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry import Registry, RegistryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.registry_login import challenges
@@ -29,7 +29,7 @@ ASKS_BASIC = {"WWW-Authenticate": 'Basic realm="mirror, of \\"ours\\""'}
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    monkeypatch.setattr(registry_room, "PAUSE", 0)
+    monkeypatch.setattr(attempts, "PAUSE", 0)
 
 
 def of(server, login=LOGIN):

@@ -11,10 +11,10 @@ import socket
 import time
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import redirects, release_download
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import bounded, redirects, release_download
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.release_download import Download, DownloadError
 
-from tests.rig.waiting import PATIENCE
+from tests.rig.waiting import AT_ONCE
 from tests.unit.plugins.scripted_server import serving
 
 NAME = "ollama-linux-amd64.tar.zst"
@@ -143,7 +143,7 @@ def test_more_than_any_archive_has(tmp_path, monkeypatch):
 
 
 def test_a_drip_of_bytes_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(release_download, "LEAST_RATE", 1024**4)
+    monkeypatch.setattr(bounded, "LEAST_RATE", 1024**4)
 
     def drip(unused, handler):
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
@@ -158,7 +158,7 @@ def test_a_drip_of_bytes_ends(tmp_path, monkeypatch):
     begin = time.monotonic()
     with serving({("GET", "/x"): drip}) as server, pytest.raises(DownloadError, match="did not end within 3 seconds"):
         Download(1).archive(server.url + "/x", str(tmp_path / "archive"), HASH)
-    assert time.monotonic() - begin < PATIENCE
+    assert time.monotonic() - begin < AT_ONCE
 
 
 # --- https -----------------------------------------------------------------------------------------

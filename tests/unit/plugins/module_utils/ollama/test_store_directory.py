@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 
 import pytest
@@ -17,17 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.store_direc
 
 from tests.unit.plugins.module_utils.ollama.test_store import TINY, put
 
-
-@pytest.fixture(autouse=True)
-def _at_most_five_seconds():
-    def late(*unused):
-        raise AssertionError("it waits")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(5)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+pytestmark = pytest.mark.usefixtures("at_most_a_minute")
 
 
 @pytest.fixture

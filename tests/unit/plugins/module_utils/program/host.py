@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pathlib
+import time
 from dataclasses import dataclass
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.program import main as program
@@ -57,6 +58,11 @@ class Host:
         self.instance_file(instance["name"] + ".json").write_text(json.dumps(wanted), encoding="utf-8")
         lines = ["%s=%s" % pair for pair in environment.items()]
         self.instance_file(instance["name"] + ".env").write_text("\n".join(lines), encoding="utf-8")
+
+    def age(self, name, seconds):
+        """Let the plan of an instance be written some seconds ago."""
+        then = time.time() - seconds
+        os.utime(self.instance_file(name + ".json"), (then, then))
 
     def shows(self, seen):
         self.seen = seen

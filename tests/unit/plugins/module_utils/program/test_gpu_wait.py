@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.program import gpu_wait
 
@@ -21,7 +24,8 @@ def _clock(monkeypatch):
     """Seconds since the boot: a look at the GPUs takes none, a pause one."""
     clock = {"up": 5.0, "looks": 0}
     monkeypatch.setattr(gpu_wait, "_up", lambda: clock["up"])
-    monkeypatch.setattr(gpu_wait.time, "sleep", lambda seconds: clock.update(up=clock["up"] + seconds))
+    passes = SimpleNamespace(time=time.time, sleep=lambda seconds: clock.update(up=clock["up"] + seconds))
+    monkeypatch.setattr(gpu_wait, "time", passes)
     return clock
 
 
@@ -61,6 +65,29 @@ def test_what_is_missing_after_the_limit_is_named(host, monkeypatch, clock):
     assert answer.code == 1 and answer.data["missing"] == [B] and 60 <= clock["up"] <= 62
     (line,) = answer.lines
     assert line.level == 3 and B in line.text and "gpu0-1" in line.text and "Remedy" in line.text
+
+
+@pytest.mark.parametrize(
+    "state, words",
+    [
+        ({"mig": {"mode": "enabled", "devices": []}}, "MIG is enabled and no MIG device exists. Remedy: Create one"),
+        ({"compute_mode": "prohibited"}, "the compute mode is prohibited. Remedy: Run nvidia-smi --compute-mode"),
+    ],
+)
+def test_a_gpu_that_no_program_can_use_is_missing(host, monkeypatch, clock, state, words):
+    seen = both()
+    seen["gpus"][1].update(state)
+    inventories(monkeypatch, clock, seen)
+    answer = gpu_wait.wait_for_gpus(host.places, 60)
+    assert answer.code == 1 and answer.data["missing"] == [B]
+    assert "GPU %s of instance gpu0-1 cannot be used: %s" % (B, words) in answer.lines[0].text
+
+
+def test_a_gpu_with_faults_that_computes_is_there(host, monkeypatch, clock):
+    seen = both()
+    seen["gpus"][1]["health"] = {"state": "unusable", "reasons": ["3 uncorrected ECC errors"]}
+    inventories(monkeypatch, clock, seen)
+    assert gpu_wait.wait_for_gpus(host.places, 60).code == 0
 
 
 def test_the_reason_of_the_driver_is_said(host, monkeypatch, clock):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 
@@ -35,7 +36,7 @@ class Healed:
         monkeypatch.setattr(healing, "OllamaClient", lambda url, timeout: None)
         monkeypatch.setattr(healing, "unload", lambda target, name: self.does("unload " + str(name)))
         monkeypatch.setattr(healing.units, "stop", lambda units: self.does("stop " + " ".join(units)))
-        monkeypatch.setattr(healing.units, "start", lambda units: self.does("start " + units[0]))
+        monkeypatch.setattr(healing.units, "start", lambda units: self.does("start " + " ".join(units)))
         monkeypatch.setattr(healing.units, "reload", lambda: self.does("daemon-reload"))
         monkeypatch.setattr(healing.units, "load", lambda units: self.does("load rules " + units[0]))
         monkeypatch.setattr(healing.firewall, "ready_file", lambda: self.file_written)
@@ -92,6 +93,21 @@ def test_what_a_restart_cures(healed):
     healed.cured_by = "start"
     code, done, text = healed.check()
     assert (code, done) == (0, RELOAD + RESTART) and "is restarted" in text
+
+
+def test_several_are_restarted_at_once(healed):
+    """A second stop of the unit that makes the device nodes would cancel its start, which the first one has queued."""
+    wanted = plan()
+    second = copy.deepcopy(wanted["instances"][0])
+    second.update(name="gpu2", unit="ollama@gpu2.service", url="http://127.0.0.1:11435", port=11435)
+    wanted["instances"].append(second)
+    healed.host.places.plan_file.write_text(json.dumps(wanted), encoding="utf-8")
+    code, done, text = healed.check()
+    assert code == 1 and [entry for entry in done if entry.startswith(("stop", "start"))] == [
+        "stop ollama@gpu0-1.service ollama@gpu2.service ollama-gpus.service",
+        "start ollama@gpu0-1.service ollama@gpu2.service",
+    ]
+    assert "ollama@gpu0-1.service is restarted" in text and "ollama@gpu2.service is restarted" in text
 
 
 def test_what_nothing_cures_is_left_after_one_of_each(healed):
@@ -160,12 +176,20 @@ def test_what_an_administrator_stopped_stays_stopped(healed):
     assert (code, done) == (1, []) and "it was stopped" in text
 
 
-def test_what_a_run_has_begun_is_left_to_the_run(healed):
+def test_what_a_killed_run_has_begun_is_left_to_the_next_run(healed):
     changed = plan()
     changed["instances"][0]["models"][0]["context_length"] = 4096
     healed.host.write_instance(changed)
+    healed.host.age("gpu0-1", 3700)
     code, done, text = healed.check()
     assert (code, done) == (1, []) and "run the role again" in text
+
+
+def test_a_run_between_two_switches_is_left_alone(healed):
+    changed = plan()
+    changed["instances"][0]["models"][0]["context_length"] = 4096
+    healed.host.write_instance(changed)
+    assert healed.check()[:2] == (0, [])
 
 
 def test_a_restart_that_systemd_refuses_is_a_sentence(healed, monkeypatch):
@@ -223,6 +247,7 @@ def test_units_of_a_run_that_has_not_ended_are_not_read(healed):
     changed = plan()
     changed["instances"][0]["models"][0]["context_length"] = 4096
     healed.host.write_instance(changed)
+    healed.host.age("gpu0-1", 3700)
     healed.host.shows(unread())
     assert healed.check()[1] == []
 

@@ -9,13 +9,14 @@ import copy
 import json
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host import run_lock as lock
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.run_lock import LockHeld, run_lock
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.client import OllamaError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama.target import ModelError, Outcome
-from ansible_collections.gpufleet.ollama.plugins.module_utils.program import loading
-from ansible_collections.gpufleet.ollama.plugins.module_utils.program import main as program
+from ansible_collections.gpufleet.ollama.plugins.module_utils.program import checking, loading
 from ansible_collections.gpufleet.ollama.plugins.module_utils.program.shapes import USAGE, Refused
 
 from tests.unit.plugins.module_utils.evidence.builders import NAME, A, B, observations, plan
@@ -97,7 +98,7 @@ def test_the_models_are_loaded_after_a_benchmark_that_has_stopped_the_instances(
         waited.append(list(server.asked))
         benchmark.close()
 
-    monkeypatch.setattr(time, "sleep", killed)
+    monkeypatch.setattr(lock, "time", SimpleNamespace(monotonic=time.monotonic, sleep=killed))
     with contextlib.ExitStack() as benchmark:
         benchmark.enter_context(run_lock(path=host.places.lock))
         benchmark.enter_context(run_lock(path=host.places.benchmark_lock))
@@ -108,7 +109,8 @@ def test_the_models_are_loaded_after_a_benchmark_that_has_stopped_the_instances(
 
 def test_a_run_of_the_role_is_not_waited_for(host, server, monkeypatch):
     monkeypatch.setattr(loading, "_MOMENT_SECONDS", 0)
-    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits"))
+    waits = SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: pytest.fail("it waits"))
+    monkeypatch.setattr(lock, "time", waits)
     with run_lock(path=host.places.lock):
         assert loading.load(host.places, "gpu0-1", after_benchmark=True).code == 0 and server.asked == []
 
@@ -120,7 +122,7 @@ def test_others_may_load_at_the_same_time(host, server):
 
 
 def test_the_last_instance_that_is_ready_writes_the_verdict(host, server, monkeypatch):
-    monkeypatch.setattr(program, "_OTHERS_SECONDS", 0.1)
+    monkeypatch.setattr(checking, "OTHERS_SECONDS", 0.1)
     with run_lock(shared=True, path=host.places.lock):
         assert host.run("load", "gpu0-1")[0] == 0
     assert not os.path.exists(host.places.verdict), "the other one writes it"
@@ -145,6 +147,12 @@ def test_a_gpu_that_is_gone_keeps_its_models_from_the_cpu(host, server):
     answer = loading.load(host.places, "gpu0-1")
     assert answer.code == 1 and server.asked == [] and B in texts(answer) and A not in answer.lines[0].text
     assert host.collected[0]["load"] is False
+
+
+def test_a_gpu_with_mig_and_without_mig_devices_keeps_its_models_from_the_cpu(host, server):
+    server.inventory["gpus"][1]["mig"]["mode"] = "enabled"
+    answer = loading.load(host.places, "gpu0-1")
+    assert answer.code == 1 and server.asked == [] and "%s, MIG is enabled and no MIG" % B in texts(answer)
 
 
 def test_a_server_that_does_not_answer(host, server):

@@ -144,6 +144,12 @@ def test_a_log_that_cannot_be_read_is_no_log_without_messages():
     assert "gpu_xid_messages" in samples(source(kernel_lines=[]))
 
 
+def test_a_gpu_with_mig_and_without_mig_devices_is_not_present():
+    found = source()
+    facts(found).update(mig={"mode": "enabled", "devices": []})
+    assert samples(found)["gpu_present"] == {(A,): 0, (B,): 1}
+
+
 def test_the_parts_of_a_gpu_have_memory_and_the_gpu_has_the_rest():
     found = source()
     part = {"uuid": "MIG-1", "name": "NVIDIA A100 MIG 1g.5gb", "memory": {"total_bytes": 5 * GIB, "used_bytes": GIB}}
@@ -152,6 +158,14 @@ def test_the_parts_of_a_gpu_have_memory_and_the_gpu_has_the_rest():
     assert shown["gpu_memory_used_bytes"][("MIG-1",)] == GIB
     assert ("MIG-1", "NVIDIA A100 MIG 1g.5gb", PCI[A]) in shown["gpu_info"]
     assert set(shown["gpu_temperature_celsius"]) == {(A,)}
+
+
+def test_a_part_without_a_uuid_is_no_series():
+    found = source()
+    part = {"uuid": None, "name": "NVIDIA A100 MIG 1g.5gb", "memory": {"total_bytes": 5 * GIB, "used_bytes": GIB}}
+    facts(found).update(mig={"mode": "enabled", "devices": [part]})
+    shown = samples(found)
+    assert set(shown["gpu_memory_used_bytes"]) == {(A,), (B,)} and {labels[0] for labels in shown["gpu_info"]} == {A, B}
 
 
 def test_the_proof_of_the_plan_in_force():

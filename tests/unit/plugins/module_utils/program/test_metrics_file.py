@@ -14,7 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.host import kernel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.program import main as program
 from ansible_collections.gpufleet.ollama.plugins.module_utils.program import metrics_file
 
-from tests.unit.plugins.module_utils.evidence.builders import A, B, observations
+from tests.unit.plugins.module_utils.evidence.builders import A, B, observations, plan
 from tests.unit.plugins.module_utils.program.host import Host
 
 GIB = 1024**3
@@ -26,8 +26,12 @@ def _host(tmp_path, monkeypatch):
     monkeypatch.setattr(
         metrics_file.history,
         "read_history",
-        lambda root: {"plans": [{"time": "2026-11-28T20:00:00Z"}, {"time": "2026-11-28T22:40:00Z"}]},
+        lambda root: {
+            "plans": [{"number": 1, "time": "2026-11-28T20:00:00Z"}, {"number": 2, "time": "2026-11-28T22:40:00Z"}]
+        },
     )
+    kept = {1: None, 2: metrics_file.history.digest_of(plan())}
+    monkeypatch.setattr(metrics_file.history, "kept_digest", lambda number, root: kept[number])
     return Host(tmp_path, monkeypatch)
 
 
@@ -59,6 +63,16 @@ def test_a_check_writes_them_for_everybody_to_read(host, directory):
     text = path.read_text(encoding="utf-8")
     assert series(text, "verdict{")['verdict="pass"}'] == "1" and series(text, "check_interval_seconds")[""] == "600"
     assert series(text, "proof_timestamp_seconds")[""] == "1795905600", "the last plan is the one in force"
+
+
+def test_the_proof_of_another_plan_is_not_told(host, directory):
+    """A run that was killed, or a proof that is accepted and not kept: the plan in force is none of the kept ones."""
+    other = plan()
+    other["instances"][0]["models"][0]["keep_alive"] = 600
+    host.places.plan_file.write_text(json.dumps(other), encoding="utf-8")
+    host.run("check")
+    text = (directory / "ollama_multigpu.prom").read_text(encoding="utf-8")
+    assert series(text, "verdict{") and series(text, "proof_") == {}
 
 
 def test_the_next_check_replaces_them(host, directory):

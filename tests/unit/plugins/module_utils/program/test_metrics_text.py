@@ -18,7 +18,7 @@ def test_a_metric_has_help_type_and_series():
         "# HELP gpufleet_gpus_readable Whether NVML could be read: without it, nothing else is known of the GPUs.\n"
         "# TYPE gpufleet_gpus_readable gauge\n"
         "gpufleet_gpus_readable 1\n"
-        "# HELP gpufleet_gpu_present Whether the driver lists a planned GPU.\n"
+        "# HELP gpufleet_gpu_present Whether a planned GPU is there and can be used.\n"
         "# TYPE gpufleet_gpu_present gauge\n"
         'gpufleet_gpu_present{uuid="GPU-a"} 1\n'
         'gpufleet_gpu_present{uuid="GPU-b"} 0\n'

@@ -41,6 +41,11 @@ def test_release_and_plan_are_named_where_they_differ(earlier, told):
     assert differences(earlier, made()) == told
 
 
+def test_host_and_length_of_the_answers_are_named_where_they_differ():
+    earlier, now = dict(made(), host="gpu-a", tokens=32), dict(made(), host="gpu-b", tokens=64)
+    assert differences(earlier, now) == ["host gpu-a -> gpu-b", "most tokens of an answer 32 -> 64"]
+
+
 @pytest.mark.parametrize(
     "before, now, told",
     [(None, True, "not set -> on"), (True, False, "on -> off"), (1, 0, "1 -> 0"), ("q8_0", None, "q8_0 -> not set")],

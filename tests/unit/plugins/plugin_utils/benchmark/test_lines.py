@@ -52,6 +52,23 @@ def test_a_change_is_told_where_the_middle_halves_are_apart(name, before, now, t
     assert change(name, before, now) == told
 
 
+@pytest.mark.parametrize(
+    "repeats, now, told",
+    [
+        ((1, 1), 2.19, "as before"),
+        ((1, 1), 1.81, "as before"),
+        ((1, 1), 2.21, "10.5 % worse"),
+        ((1, 1), 1.5, "25.0 % better"),
+        ((1, 3), 2.19, "as before"),
+        ((3, 1), 2.19, "as before"),
+        ((2, 2), 2.19, "9.5 % worse"),
+    ],
+)
+def test_one_value_alone_has_room_of_a_tenth(repeats, now, told):
+    before, after = (dict(figure(value), repeats=count) for value, count in zip((2.0, now), repeats))
+    assert change("seconds", before, after) == told
+
+
 def test_lines_of_a_first_benchmark():
     assert lines(made()) == [
         "tiny on gpu0: a load takes 2.00 s (1.90 to 2.10).",
@@ -107,6 +124,39 @@ def test_only_the_same_is_compared():
     moved = made(50.0)
     moved["measurements"][0]["instances"] = ["gpu7"]
     assert "better" in lines(made(), moved)[-1], "another plan has other names of instances"
+
+
+def test_what_depends_on_the_length_of_the_answers_is_compared_with_the_same_length_only():
+    earlier = dict(made(50.0), tokens=16)
+    assert lines(dict(made(), tokens=16), earlier)[-1].count("better") == 1
+    told = lines(dict(made(), tokens=64), earlier)
+    assert told[1] == "What differs beside the figures: most tokens of an answer 16 -> 64."
+    assert "better" not in told[-1] and told[-1].count("as before") == 1, "the first token does not depend on it"
+
+
+def replicas(*speeds, names=("gpu0", "gpu1")):
+    """A benchmark of replicas, of which each was measured by itself."""
+    found = made()
+    entries = [made(speed)["measurements"][0] for speed in speeds]
+    found["measurements"] = [dict(one, instances=[name]) for one, name in zip(entries, names)]
+    found["loads"] = [
+        {"model": "tiny", "instances": [name], "seconds": figure(s / 50, 0.01)} for s, name in zip(speeds, names)
+    ]
+    return found
+
+
+def test_each_replica_is_compared_with_itself():
+    told = lines(replicas(100.0, 50.0), replicas(100.0, 50.0))
+    assert len(told) == 5 and not [line for line in told if "better" in line or "worse" in line], told
+    assert sum(line.count("as before") for line in told) == 2 + 2 * 3
+
+
+def test_replicas_with_other_names_are_not_compared():
+    """Which of them an earlier one is, is not known."""
+    told = lines(replicas(100.0, 50.0), replicas(80.0, 40.0, names=("gpu8", "gpu9")))
+    assert not [line for line in told if "better" in line or "as before" in line], told
+    told = lines(replicas(100.0, 50.0), replicas(80.0))
+    assert ["better" in line for line in told if "request" in line] == [True, False]
 
 
 def test_what_is_unknown_and_what_was_disturbed_is_said():

@@ -52,6 +52,26 @@ def test_memory_that_no_process_is_told_for_is_that_of_the_evidence():
         assert gpu.observed.models_bytes == gpu.predicted.models_bytes
 
 
+@pytest.mark.parametrize("silent", [{"errors": {"processes": "NVML_ERROR_UNKNOWN"}}, {"unsupported": ["processes"]}])
+@pytest.mark.parametrize("is_mig", [False, True])
+def test_memory_of_processes_that_nvml_does_not_list_is_not_that_of_others(silent, is_mig):
+    given = variables()
+    inventory = given["ansible_facts"]["gpu_inventory"]
+    for number, gpu in enumerate(inventory["gpus"]):
+        gpu["processes"] = []
+        if is_mig:
+            parent = dict(gpu, uuid="GPU-parent-%d" % number, mig={"mode": "enabled", "devices": [gpu]}, **silent)
+            inventory["gpus"][number] = parent
+        else:
+            gpu.update(silent)
+    for gpu in only(a=given).gpus:
+        assert gpu.observed.models_bytes == gpu.predicted.models_bytes > 2**30
+        assert gpu.observed.others_bytes < 2**30
+    given["__ollama_multigpu_evidence"] = {}
+    for gpu in only(a=given).gpus:
+        assert (gpu.observed.models_bytes, gpu.observed.others_bytes) == (None, None) and gpu.observed.free_bytes
+
+
 def test_observed_memory_is_divided_where_the_log_of_each_engine_says_it():
     given = variables()
     (device,) = given["__ollama_multigpu_evidence"]["instances"][0]["models"][0]["devices"]
@@ -164,6 +184,38 @@ def test_a_gpu_that_only_nvml_lists_is_in_the_report():
     given["ansible_facts"]["gpu_inventory"]["gpus"].append(extra)
     gpu = only(a=given).gpus[2]
     assert (gpu.uuid, gpu.label, gpu.predicted) == ("GPU-new", "GPU 7", None) and gpu.observed.models_bytes == 0
+
+
+def test_a_planned_gpu_that_the_driver_does_not_list_is_unusable():
+    given = variables()
+    inventory = given["ansible_facts"]["gpu_inventory"]
+    inventory["gpus"].pop()
+    host = only(a=given)
+    first, second = host.gpus
+    assert (first.health, first.notes) == ("ok", [])
+    assert second.health == "unusable"
+    assert second.notes == ["The plan in force has it, and the driver does not list it."]
+    assert [one.where for one in host.findings if one.finding == "gpu_unusable"] == ["GPU 1 " + second.uuid]
+    inventory.update(state="no_devices", gpus=[])
+    assert [gpu.health for gpu in only(a=given).gpus] == ["unusable", "unusable"]
+
+
+@pytest.mark.parametrize("state", ["timeout", "driver_not_loaded", None])
+def test_gpus_are_not_gone_where_nobody_could_look(state):
+    given = variables()
+    given["ansible_facts"]["gpu_inventory"].update(state=state, gpus=[])
+    assert [(gpu.health, gpu.notes) for gpu in only(a=given).gpus] == [("ok", [])] * 2
+
+
+def test_a_check_that_has_seen_nothing_says_unknown():
+    given = variables(verdict="unproven")
+    checks = given["__ollama_multigpu_evidence"]["instances"][0]["models"][0]["checks"]
+    checks[:] = [{"name": "memory", "passed": None, "observed": None, "expected": 1}]
+    model = only(a=given).instances[0].models[0]
+    assert model.problems == ["memory is not proven: unknown instead of 1"]
+    checks[0].update(passed=False, observed=2, expected=None)
+    model = only(a=given).instances[0].models[0]
+    assert model.problems == ["memory is not as planned: 2 instead of unknown"]
 
 
 def test_settings_are_told_once_for_each_release():

@@ -44,6 +44,10 @@ def test_nothing_differs_from_itself():
             "GPU 0 (GPU-00000001-1111-2222-3333-444444444444): ok -> degraded",
         ),
         (
+            lambda given: given["ansible_facts"]["gpu_inventory"]["gpus"].pop(),
+            "GPU 1 (GPU-00000002-1111-2222-3333-444444444444): ok -> unusable",
+        ),
+        (
             lambda given: given["__ollama_multigpu_evidence"]["instances"][0]["models"][0].update(tokens_per_second=9),
             "tokens/s of gemma3:27b-optimized on gpu0: 41.5 -> 9",
         ),
@@ -73,6 +77,30 @@ def test_hosts_gpus_and_models_that_come_and_go():
 
 def test_of_a_host_that_does_not_answer_only_that_is_said():
     assert since(report_of(a=variables()), a=unreachable()).changes == {"a": ["state: as planned -> unreachable"]}
+
+
+def failed(**more):
+    """A host whose run has failed."""
+    return variables(failure={"task": "Read the GPUs", "msg": "no room"}, **more)
+
+
+def unread():
+    """A host whose run has failed before anything was read."""
+    given = failed()
+    kept = ("__ollama_multigpu_failure", "__ollama_multigpu_run_ended")
+    return {key: value for key, value in given.items() if key in kept}
+
+
+def test_of_a_host_that_was_not_read_only_the_state_is_said():
+    assert report_of(a=unread()).hosts[0].state == "failed"
+    assert since(report_of(a=variables()), a=unread()).changes == {"a": ["state: as planned -> failed"]}
+    assert since(report_of(a=unread()), a=variables()).changes == {"a": ["state: failed -> as planned"]}
+
+
+def test_of_a_host_that_has_failed_later_the_rest_is_said_as_well():
+    one = failed(sizes=(hosts.A6000,))
+    said = since(report_of(a=variables()), a=one).changes["a"]
+    assert [phrase for phrase in said if phrase.startswith("GPU 1") and phrase.endswith("is gone")], said
 
 
 def test_a_run_that_was_killed_does_not_take_the_place_of_the_last_report():

@@ -42,6 +42,7 @@ def settings(**given):
     values = {
         "host": "a",
         "address": "192.0.2.1",
+        "gpu_hosts": ["a", "b"],
         "gpu_host_addresses": {"a": "192.0.2.1", "b": ""},
         "upstream": {},
         "virtual_address": {},

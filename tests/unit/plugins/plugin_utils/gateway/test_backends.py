@@ -4,10 +4,20 @@
 
 from __future__ import annotations
 
+import json
+import pathlib
+import re
+
 import pytest
+import yaml
+from ansible_collections.gpufleet.ollama.plugins.module_utils.changes.endpoints import plan_endpoints
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.endpoints import fleet
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway import through
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.backends import backend_name, backends, spellings
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.shapes import GatewayError
 
+from tests.unit.plugins.module_utils.changes.builders import model as entry
+from tests.unit.plugins.module_utils.changes.builders import plan
 from tests.unit.plugins.plugin_utils.gateway.builders import endpoint, model
 
 
@@ -59,6 +69,8 @@ def test_what_is_drained_has_no_weight(drained, weights):
 def test_a_drained_host_that_there_is_not_is_a_mistake():
     with pytest.raises(GatewayError, match="has z, which is neither a host nor an instance"):
         backends([endpoint("a", "gpu0", model("x:latest"))], "a", ["z"])
+    with pytest.raises(GatewayError, match="has 1, which is neither a host nor an instance"):
+        backends([endpoint("a", "gpu0", model("x:latest"))], "a", [1])
 
 
 def test_models_of_an_alias_have_shares():
@@ -69,13 +81,75 @@ def test_models_of_an_alias_have_shares():
     assert [server.weight for server in found["x:latest"].servers] == [100]
 
 
+GUIDE = pathlib.Path(__file__).resolve().parents[5] / "docs" / "docsite" / "rst" / "gateway.rst"
+
+
+def planned(**models):
+    """{host: what its facts have} of hosts with a model each, which is optimized and also called chat."""
+    made = {
+        host: plan(entry(name, create_as=name + "-optimized", aliases=["chat", "assist"]))
+        for host, name in models.items()
+    }
+    # As JSON, as it is in the facts of a host.
+    return fleet(json.loads(json.dumps({host: plan_endpoints(one, "192.0.2.1") for host, one in made.items()})))
+
+
+def weights_of(hosts, weights, name="chat:latest"):
+    """The weights of the servers of a name."""
+    found = {one: backend.servers for backend in backends(hosts, None, (), weights) for one in backend.models}
+    return [server.weight for server in found[name]]
+
+
+def test_the_weights_of_the_guide_are_those_of_optimized_models():
+    """Each is served under another name than the one by which users and clients call it."""
+    (text,) = re.findall(r"``ollama_gateway_weights: ({.*?})``", GUIDE.read_text(encoding="utf-8"))
+    weights = yaml.safe_load(text)
+    hosts = planned(a="llama3.1:8b", b="qwen3:8b")
+    assert weights_of(hosts, weights) == [90, 10]
+    assert weights_of(hosts, weights, "assist:latest") == [100, 100]
+    reached = through.Upstream(11480, {"a": "192.0.2.1", "b": "192.0.2.2"}, None)
+    of_fleet = {one.models[0]: one.servers for one in through.backends(hosts, reached, (), weights)}
+    assert [server.weight for server in of_fleet["chat:latest"]] == [90, 10]
+    assert weights_of(hosts, {"Chat:latest": {"Llama3.1:8B-optimized": 1, "library/qwen3:8b": 2}}) == [1, 2]
+
+
+def test_a_model_that_is_optimized_on_one_of_two_hosts_has_one_weight_or_two():
+    plain = endpoint("a", "gpu0", model("x:1", "chat:latest"))
+    optimized = endpoint("b", "gpu0", model("x:1-optimized", "x:1", "chat:latest"))
+    hosts = [plain, optimized, endpoint("c", "gpu0", model("y:1", "chat:latest"))]
+    assert weights_of(hosts, {"chat": {"x:1": 5}}) == [5, 5, 100]
+    assert weights_of(hosts, {"chat": {"x:1": 5, "x:1-optimized": 7}}) == [5, 7, 100]
+
+
+@pytest.mark.parametrize("name", ["chat", "assist", "CHAT:latest"])
+def test_what_all_models_of_an_alias_are_called_has_no_weight(name):
+    words = (
+        "ollama_gateway_weights gives chat:latest a weight of the model %s, and it stands for llama3.1:8b-optimized or "
+        "llama3.1:8b, qwen3:8b-optimized or qwen3:8b: give one of these." % name
+    )
+    with pytest.raises(GatewayError) as failure:
+        weights_of(planned(a="llama3.1:8b", b="qwen3:8b"), {"chat": {name: 5}})
+    assert str(failure.value) == words
+
+
+def test_a_model_has_one_weight():
+    words = "gives chat:latest two weights of one model, X:1-optimized and x:1: leave one of them"
+    with pytest.raises(GatewayError, match=words):
+        weights_of(planned(a="x:1", b="y:1"), {"chat": {"x:1": 5, "X:1-optimized": 7}})
+
+
 @pytest.mark.parametrize(
     "weights, words",
     [
-        ({"nope": {"x": 1}}, "no endpoint serves it; there are: x:latest"),
-        ({"x": {"y": 1}}, "it stands for x:latest"),
+        ({"nope": {"x": 1}}, "^ollama_gateway_weights has nope, and no endpoint serves it; there are: x:latest"),
+        ({"x": {"Y": 1}}, "gives x:latest a weight of the model Y, and it stands for x:latest"),
         ({"x": {"x": 257}}, "not a number from 0 to 256"),
         ({"x": {"../x": 1}}, "invalid"),
+        ({1: {"x": 1}}, "ollama_gateway_weights: "),
+        ({"x": 50}, "gives x the value 50; give each alias its models with a weight each, such as {chat: "),
+        ({"x": None}, "gives x the value None; give each alias its models"),
+        ({"x": ["x"]}, "gives x the value \\['x'\\]; give each alias its models"),
+        ("x=50", "ollama_gateway_weights is 'x=50'; give each alias its models"),
     ],
 )
 def test_wrong_weights_are_said(weights, words):

@@ -26,6 +26,14 @@ def test_a_host_makes_one_for_all_its_names():
     )
 
 
+def test_the_name_of_the_host_is_in_it_whatever_the_dns_would_take():
+    """The gateway of a fleet looks for this name."""
+    assert made(host="GPU_1").names == "DNS:gpu_1,DNS:localhost,IP:192.0.2.1,IP:127.0.0.1"
+    assert made(host_names=["llm_1"]).names.startswith("DNS:a,DNS:llm_1,DNS:localhost,")
+    for host in ("gpu 1", "-f", "a,DNS:evil", ""):
+        assert made(host=host).names.startswith("DNS:localhost,IP:"), host
+
+
 def test_other_names_are_another_file():
     """So the host makes a certificate for them, and HAProxy is reloaded with it."""
     others = [made(), made("192.0.2.10"), made(host_names=["llm.example"]), made(listen_address="192.0.2.3")]

@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.haproxy import configuration
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.inputs import gateway
 
-from tests.unit.plugins.plugin_utils.gateway.builders import endpoint, facts, model, settings
+from tests.unit.plugins.plugin_utils.gateway.builders import KEY, endpoint, facts, model, settings
 
 FILES = {
     name: "/x/" + name for name in "lua listing calls models keys rates priorities restricted allowed held".split()
@@ -80,7 +80,20 @@ def test_the_clock_stops_no_lua():
     assert lines == ["tune.lua.session-timeout 0", "tune.lua.service-timeout 0"]
 
 
+def test_haproxy_binds_itself_to_no_numa_node():
+    """By default it does, where there are several nodes: with sched_setaffinity, which its unit refuses."""
+    assert "no numa-cpu-mapping" in section(text_of(), "global")
+
+
 @pytest.mark.parametrize("queue_timeout, seconds", [(60, 300), (600, 600)])
 def test_requests_wait_for_a_switch_for_five_minutes_or_the_time_in_the_queue(queue_timeout, seconds):
     """If ollama_gateway_queue_timeout is longer, a switch must not make it shorter."""
     assert "setenv GATEWAY_HOLD %d" % seconds in section(text_of(queue_timeout=queue_timeout), "global")
+
+
+def test_no_expression_takes_a_line_break_for_the_end():
+    """In PCRE, $ is also before a line break at the end: a model name with one would get into answers and the log."""
+    keys = [{"name": "x", "key": KEY, "models": ["x"]}]
+    text = text_of(ALIAS, keys=keys, origins=["https://chat.example"], metrics_port=9100)
+    lines = [line for line in text.splitlines() if re.search(r" -m reg |rstring|regsub\(", line)]
+    assert len(lines) >= 5 and not [line for line in lines if "$" in line]

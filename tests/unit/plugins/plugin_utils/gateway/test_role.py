@@ -9,6 +9,7 @@ import re
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.filter.gateway_files import gateway_files
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.certificate import certificate
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.role import role_files
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils.gateway.shapes import GatewayError
 
@@ -19,6 +20,7 @@ CERTIFICATE, PRIVATE = PEM % ("CERTIFICATE", "CERTIFICATE"), PEM % ("PRIVATE KEY
 TEXTS = {
     "lua": "-- lua",
     "unit": "[Unit]",
+    "reload": "# reload",
     "address_unit": "[Unit]\n",
     "check": "# check",
     "certificate": "",
@@ -162,6 +164,55 @@ def test_the_gateways_of_hosts_have_one_server_each():
         role_files(settings(host="c", upstream={"port": 1}), two, TEXTS)
 
 
+@pytest.mark.parametrize("value", ["port=11480 key=" + KEY, [KEY], 1])
+def test_what_is_no_dictionary_is_refused_without_the_key(value):
+    words = "^ollama_gateway_upstream is no dictionary; give a dictionary such as {port: 11480, key: "
+    with pytest.raises(GatewayError, match=words) as failure:
+        role_files(settings(upstream=value), ONE, TEXTS)
+    assert KEY not in str(failure.value)
+    words = "^addresses in ollama_gateway_upstream is no dictionary; give a dictionary such as {gpu1: 192.0.2.1}"
+    with pytest.raises(GatewayError, match=words) as failure:
+        role_files(settings(upstream={"port": 11480, "key": KEY, "addresses": value}), ONE, TEXTS)
+    assert KEY not in str(failure.value)
+
+
+@pytest.mark.parametrize("value", ["a", "gpu1,gpu2", None, {"a": 1}])
+def test_gpu_hosts_are_a_list(value):
+    words = "ollama_gateway_gpu_hosts is %r; give a list such as [gpu1, gpu2]." % (value,)
+    with pytest.raises(GatewayError, match=re.escape(words)):
+        role_files(settings(gpu_hosts=value), ONE, TEXTS)
+
+
+@pytest.mark.parametrize("value", [None, "", {}])
+def test_a_dictionary_may_have_no_value(value):
+    assert role_files(settings(upstream=value, virtual_address=value), ONE, TEXTS) == role_files(settings(), ONE, TEXTS)
+
+
+@pytest.mark.parametrize(
+    "host, words",
+    [
+        ("192.0.2.9", "named by its IP address, .* name in the inventory, with ansible_host: 192.0.2.9"),
+        ("2001:db8::9", "named by its IP address"),
+        ("gpu 1", "The GPU host 'gpu 1' cannot be named in a certificate: rename it"),
+        ("-gpu", "cannot be named in a certificate"),
+    ],
+)
+def test_a_host_of_a_fleet_has_a_name_that_certificates_have(host, words):
+    """Without TLS it does not need one."""
+    facts, upstream = texts_of(endpoint(host, "gpu0", model("x:latest"))), {"port": 11480, "key": KEY}
+    given = settings(host="c", upstream=dict(upstream, addresses={host: "192.0.2.9"}))
+    with pytest.raises(GatewayError, match=words):
+        role_files(given, facts, dict(TEXTS, ca=CERTIFICATE))
+    assert role_files(given, facts, TEXTS)
+
+
+def test_a_host_with_an_underscore_is_checked_by_the_name_that_its_own_certificate_has():
+    facts, upstream = texts_of(endpoint("gpu_1", "gpu0", model("x:latest"))), {"port": 11480, "key": KEY}
+    given = settings(host="c", upstream=upstream, gpu_host_addresses={"gpu_1": "192.0.2.1"})
+    assert " verifyhost gpu_1 " in haproxy_of(role_files(given, facts, dict(TEXTS, ca=CERTIFICATE)))["content"]
+    assert "DNS:gpu_1," in certificate(settings(host="gpu_1", tls="self_signed"), {}, None).names
+
+
 def test_the_gateway_of_a_host_is_asked_for_each_name_by_itself():
     """It lists an alias while any instance serves it, also one with another model."""
     facts = texts_of(
@@ -176,9 +227,9 @@ def test_the_gateway_of_a_host_is_asked_for_each_name_by_itself():
     )
 
 
-@pytest.mark.parametrize("count, retries", [(1, 3), (2, 3), (4, 9)])
+@pytest.mark.parametrize("count, retries", [(1, 6), (2, 6), (4, 18)])
 def test_a_request_outlives_all_servers_but_one(count, retries):
-    """Each of the others fails as many connections as it takes to be out of the rotation."""
+    """Each of the others fails twice as many connections as it takes to be out of the rotation."""
     endpoints = [endpoint(host, "gpu0", model("x:latest")) for host in "abcd"[:count]]
     text = haproxy_of(role_files(settings(), texts_of(*endpoints), TEXTS))["content"]
     (backend,) = re.findall(r"^backend model_x:latest\n((?: .*\n)+)", text, re.M)

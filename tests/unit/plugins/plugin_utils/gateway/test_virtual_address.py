@@ -25,6 +25,28 @@ def test_without_an_address_nothing_is_shared():
     assert virtual_address(settings()) is None
 
 
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        (
+            {"virtual_address": "eth0"},
+            " is 'eth0'; give a dictionary such as {address: 192.0.2.10/24, interface: eth0}.",
+        ),
+        ({"virtual_address": ["eth0"]}, " is ['eth0']; give a dictionary such as {address: 192.0.2.10/24, "),
+        ({"virtual_hosts": "a,b"}, ": hosts is 'a,b'; give a list such as [front1, front2]."),
+        ({"virtual_hosts": [1, 2]}, ": hosts has 1, 2; give the names of two to 254 hosts, a among them."),
+        (
+            {"virtual_address": {**SHARED, "addresses": "b=192.0.2.2"}},
+            ": addresses is 'b=192.0.2.2'; give a dictionary such as {front1: 192.0.2.1}.",
+        ),
+    ],
+)
+def test_what_has_another_form_is_said(given, words):
+    with pytest.raises(GatewayError) as failure:
+        virtual_address(settings(**{"virtual_address": SHARED, "listen_address": "0.0.0.0", **given}))
+    assert str(failure.value).startswith("ollama_gateway_virtual_address" + words)
+
+
 def test_the_order_of_the_hosts_is_that_of_their_priorities():
     found = [of(host) for host in "abc"]
     assert [one.priority for one in found] == [254, 253, 252]

@@ -37,7 +37,7 @@ def test_what_was_measured_last_is_told():
     switches = [switch("gpu0", restart=["gpu0"]), switch("gpu1", restart=["gpu1"])]
     older = {"seconds_without_answer": {"gpu0": 99, "gpu1": 99}, "load_seconds": {}}
     assert downtimes(switches, both, host(both, older, KEPT)) == [
-        Downtime("gpu0", True, 12.5, "switch"),
+        Downtime("gpu0", True, 12.5, "switch", is_replaced=True),
         Downtime("gpu1", True, 5.5, "load", ("b:latest",)),
     ]
     assert [one.seconds for one in downtimes(switches, both, host(both))] == [None, None]
@@ -61,14 +61,27 @@ def test_a_new_instance_serves_for_the_old_one():
     found = downtimes(
         [switch("gpu1", restart=["gpu1"]), switch(stop=["ollama@gpu0.service"])], new, host(plan(gpu0=["a"]))
     )
-    assert found == [Downtime("gpu0", False)]
+    assert found == [Downtime("gpu0", False, is_replaced=True)]
+
+
+def test_others_do_not_serve_a_model_that_the_new_plan_drops():
+    """Nobody wants it any more, so it is not missed; but it is not true that others serve it."""
+    old, new = plan(gpu0=["a", "b"], gpu1=["a"]), plan(gpu0=["a"], gpu1=["a"])
+    (one,) = downtimes([switch("gpu0", restart=["gpu0"])], new, host(old))
+    assert (one.unserved, one.is_replaced) == ((), False)
+
+
+def test_nothing_replaces_an_instance_whose_models_are_not_known():
+    both = plan(gpu0=[], gpu1=["a"])
+    (one,) = downtimes([switch("gpu0", restart=["gpu0"])], both, host(both))
+    assert (one.unserved, one.is_replaced) == ((), False)
 
 
 def test_an_instance_that_is_gone_serves_for_no_other():
     old, new = plan(gpu0=["a"], gpu1=["a"]), plan(gpu1=["a"])
     switches = [switch(stop=["ollama@gpu0.service"]), switch("gpu1", restart=["gpu1"])]
     assert downtimes(switches, new, host(old)) == [
-        Downtime("gpu0", False),
+        Downtime("gpu0", False, is_replaced=True),
         Downtime("gpu1", True, unserved=("a:latest",)),
     ]
 

@@ -122,6 +122,17 @@ def test_the_summary_of_an_upgrade():
     assert "- mind the gap\n" in text and "**Differs from the plan in force**" in text and "**New plan**" not in text
 
 
+def test_that_others_serve_meanwhile_is_said_only_where_they_serve_everything():
+    before = new_plan(ollama_version="0.32.14")
+    dropped = copy.deepcopy(before["instances"][0]["models"][0])
+    before["instances"][0]["models"].append(dict(dropped, name="qwen3:8b", create_as=None))
+    text = summary(record("gpu-a", applied=before))
+    (gpu0,) = [line for line in text.splitlines() if line.startswith("- `gpu0`")]
+    (gpu1,) = [line for line in text.splitlines() if line.startswith("- `gpu1`")]
+    assert gpu0 == "- `gpu0` gives no answer for about 12 s, as long as its last switch took."
+    assert gpu1.endswith("Other instances serve its models meanwhile.")
+
+
 def test_what_is_fetched_is_that_of_hosts_that_change():
     text = summary(record("gpu-a"), record("gpu-b", obstacles=["There is no room."]))
     assert "1 of 2 change, 1 cannot be applied, 16.0 GiB of models are fetched." in text and "**New plan**" in text

@@ -53,6 +53,36 @@ def test_the_state_of_a_host(shown, counted, check, state):
     assert host.state == state
 
 
+IN_FORCE = {"kind": "plan", "feasible": True, "in_force": True, "gpus": [], "served": []}
+NEW = dict(IN_FORCE, in_force=False)
+VERIFIED = {"kind": "evidence", "verdict": "pass", "observed": {}}
+
+
+@pytest.mark.parametrize(
+    "shown, stages, state, text",
+    [
+        # As of the playbook plan: a file of the host was edited, or there is another plan.
+        ([IN_FORCE, {"kind": "difference", "changes": 3}], ["plan"], "would change", "3 changes, see above"),
+        ([NEW, {"kind": "difference", "changes": 1}], ["plan", "other"], "would change", "1 change, see above"),
+        ([IN_FORCE, {"kind": "difference", "changes": 3}], ["plan", "report"], "would change", "3 changes, see above"),
+        ([IN_FORCE, {"kind": "difference", "changes": 0}], ["plan"], "as planned", ""),
+        # As of site, with all of its stages, and without the last ones.
+        ([NEW, {"kind": "difference", "changes": 3}, VERIFIED], STAGES, "proven", ""),
+        ([NEW, {"kind": "difference", "changes": 3}], ["plan", "install", "fetch", "switch", "finish"], "planned", ""),
+        ([IN_FORCE, {"kind": "difference", "changes": 3}], ["plan", "finish"], "as planned", ""),
+        ([IN_FORCE, {"kind": "difference", "changes": 3}], ["plan", "install"], "as planned", ""),
+    ],
+)
+def test_a_run_that_has_only_looked_says_what_would_change(shown, stages, state, text):
+    record = RunRecord()
+    for stage in stages:
+        record.took("a", stage, 0.0)
+    for overview in shown:
+        record.showed("a", overview)
+    (host,) = record.outcomes({"a": {}})
+    assert (host.state, host.text) == (state, text)
+
+
 def test_a_host_with_findings_says_how_sure_they_are():
     record = RunRecord()
     record.showed("a", {"kind": "diagnosis", "findings": {"certain": 2, "possible": 1}})

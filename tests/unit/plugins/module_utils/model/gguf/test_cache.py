@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.cache import Cache, CacheError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model.gguf.header import HeaderError
 
-from tests.rig.waiting import PATIENCE
+from tests.rig.waiting import AT_ONCE, PATIENCE
 
 
 def _compute_in(directory, counter):
@@ -85,7 +85,7 @@ def test_a_slow_reader_holds_nobody_for_long(tmp_path):
         assert ready.wait(PATIENCE)
         begin = time.monotonic()
         assert Cache(str(tmp_path)).fetch(["sha256:1"], lambda: {"n": 1}, patience=0.3) == {"n": 1}
-        assert 0.3 <= time.monotonic() - begin < PATIENCE
+        assert 0.3 <= time.monotonic() - begin < AT_ONCE
         assert Cache(str(tmp_path)).fetch(["sha256:1"], dict, patience=0) == {"n": 1}
         assert Cache(str(tmp_path)).fetch(["sha256:2"], lambda: {"n": 2}, patience=0) == {"n": 2}
     finally:

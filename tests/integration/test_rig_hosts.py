@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,8 +19,9 @@ import pytest
 
 from tests.integration.support import CHECKOUT, environment, run, tool
 from tests.rig.hosts import ansible, changes, fleet, gpus, seed
-from tests.rig.hosts.podman import containers, podman
+from tests.rig.hosts.podman import INTERFACES, NETWORK, containers, podman
 from tests.rig.registry import background
+from tests.rig.settings import find_program, root_prefix
 from tests.rig.waiting import wait_until
 
 pytestmark = pytest.mark.hosts
@@ -194,6 +196,20 @@ import hashlib; print(place, hashlib.sha256(u.urlopen(place).read()).hexdigest()
     sums = _get(variables["rig_checksum_url"]).decode().split()
     assert sums == [variables["rig_checksum"], "./ollama-linux-amd64.tar.zst"] and len(sums[0]) == 64
     assert variables["rig_checksums"] == {"0.32.15": sums[0]}
+
+
+def test_the_controller_keeps_its_hardware_address_whatever_host_comes_or_goes():
+    """With another one, no host would reach it for up to 70 seconds."""
+    name = json.loads(podman("network", "inspect", NETWORK).stdout)[0]["network_interface"]
+    before = (INTERFACES / name / "address").read_text()
+    port = socket.if_indextoname(int(on("c", "cat", "/sys/class/net/eth0/iflink")))
+    lowest = [*root_prefix(), find_program("ip"), "link", "set", "dev", port, "address", "02:00:00:00:00:01"]
+    subprocess.run(lowest, check=True)
+    assert (INTERFACES / port / "address").read_text().strip() == lowest[-1]
+    fleet.down(SET, ["c"])
+    assert (INTERFACES / name / "address").read_text() == before
+    fleet.up(SET, fleet.parse_hosts("c=none"))
+    assert (INTERFACES / name / "address").read_text() == before
 
 
 def _get(url: str) -> bytes:

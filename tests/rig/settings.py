@@ -17,6 +17,7 @@ DEBIAN_PACKAGES = {
     "runc": "runc",
     "conmon": "conmon",
     "iptables": "iptables",
+    "ip": "iproute2",
     "mmdebstrap": "mmdebstrap",
 }
 #: Installed with podman where recommendations are on; without them networks have no bridge and no names.

@@ -42,6 +42,7 @@ HOSTS = {
     "netavark": None,
     "aardvark-dns": None,
     "iptables": "iptables",
+    "iproute2": "ip",
     "uidmap": "newuidmap",
     "mmdebstrap": "mmdebstrap",
 }

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 
 from tests.rig.hosts import ansible, gpus, image, limits
-from tests.rig.hosts.podman import LABEL, NETWORK, containers, network, podman, wrapper
+from tests.rig.hosts.podman import LABEL, NETWORK, containers, keep_bridge_address, network, podman, wrapper
 from tests.rig.registry import background, content
 from tests.rig.settings import RigError, set_directory
 
@@ -113,6 +113,7 @@ def _make(set_name: str, named: tuple[str, str], base: str, hint: str) -> None:
         f"--pidfile={set_directory(set_name) / ('pid-' + host)}",
         base,
     )
+    keep_bridge_address()
     # Exit status 1 also means 'degraded'; the word on stdout is what counts. Before D-Bus answers it fails at once: the
     # loop waits.
     waited = (
@@ -156,6 +157,7 @@ def reboot(set_name: str, host: str, driver_after: float = 2.0, without: int = 0
     container = require_host(set_name, host)
     podman("stop", "-t", "60", container, timeout=300)
     podman("start", container)
+    keep_bridge_address()
     time.sleep(driver_after)
     # Elsewhere first: a GPU that is not there any more is there at no moment.
     draft, place = "/dev/gpu-rig-draft", "/dev/gpu-rig"

@@ -15,6 +15,8 @@ from tests.rig.settings import RigError, cache_root, find_program, locked, requi
 NETWORK = "gpufleet-rig"
 ROUTES = pathlib.Path("/proc/net/route")
 LABEL = "gpufleet.rig.set"
+INTERFACES = pathlib.Path("/sys/class/net")
+_SET_BY_SOMEBODY = "3"  # NET_ADDR_SET of include/uapi/linux/netdevice.h
 
 # podman lowers its own limit on processes at start; any number given later is then a forbidden raise.
 # crun refuses hybrid cgroups, runc takes every kind.
@@ -30,7 +32,7 @@ def wrapper() -> pathlib.Path:
 
     The connection plugin of Ansible takes its path, so that a playbook needs neither root nor an environment variable.
     """
-    require_programs("podman", "runc", "conmon", "iptables")
+    require_programs("podman", "runc", "conmon", "iptables", "ip")
     root = cache_root()
     configuration = root / "containers.conf"
     given = os.environ.get("CONTAINERS_CONF")
@@ -102,8 +104,33 @@ def network() -> list[str]:
     with locked("network"):
         if podman("network", "exists", NETWORK, check=False).returncode:
             podman("network", "create", "--disable-dns", *_subnets(), NETWORK)
-    inspected = json.loads(podman("network", "inspect", NETWORK).stdout)[0]
-    return [subnet["gateway"] for subnet in inspected["subnets"]]
+    return [subnet["gateway"] for subnet in _inspected()["subnets"]]
+
+
+def keep_bridge_address() -> None:
+    """Let the bridge of the network keep the hardware address that it has now, whatever host comes or goes.
+
+    Without an address of its own it has the lowest one of its ports (Linux, net/bridge/br_stp_if.c,
+    br_stp_recalculate_bridge_id). When the host of that port goes, all others send to an address that nobody has, until
+    their kernels ask for the new one: for up to 70 seconds none of them reaches the controller. The bridge exists only
+    while a host runs, so call it after each start of a host.
+    """
+    bridge = INTERFACES / _inspected()["network_interface"]
+    try:
+        kept = (bridge / "addr_assign_type").read_text().strip() == _SET_BY_SOMEBODY
+        address = (bridge / "address").read_text().strip()
+    except FileNotFoundError:  # no host runs any more: the one that was started has ended
+        return
+    if kept:
+        return
+    command = [*root_prefix(), find_program("ip"), "link", "set", "dev", bridge.name, "address", address]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RigError(f"The bridge {bridge.name} cannot be given the address {address}: {done.stderr.strip()}")
+
+
+def _inspected() -> dict:
+    return json.loads(podman("network", "inspect", NETWORK).stdout)[0]
 
 
 def _subnets() -> list[str]:

@@ -21,8 +21,9 @@ def answer(status):
 
 @pytest.fixture(name="pauses", autouse=True)
 def _pauses(monkeypatch):
+    """The module's pauses, and not those of other threads, such as a server of an earlier test."""
     pauses = []
-    monkeypatch.setattr(attempts.time, "sleep", pauses.append)
+    monkeypatch.setattr(attempts, "time", types.SimpleNamespace(sleep=pauses.append))
     return pauses
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 import json
 import os
 import time
+import types
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.host import run_lock as lock_module
 from ansible_collections.gpufleet.ollama.plugins.module_utils.host.run_lock import run_lock
 from ansible_collections.gpufleet.ollama.plugins.module_utils.program import checking, observing
 from ansible_collections.gpufleet.ollama.plugins.module_utils.program.checking import check
@@ -65,7 +67,8 @@ def test_loads_that_take_longer_are_left_alone(host, monkeypatch):
 
 
 def test_a_run_or_a_benchmark_is_not_waited_for(host, monkeypatch):
-    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits"))
+    waits = types.SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: pytest.fail("it waits"))
+    monkeypatch.setattr(lock_module, "time", waits)
     with run_lock(path=host.places.lock):
         answer = check(host.places)
     assert answer.code == 0 and answer.data["checked"] is False

@@ -26,7 +26,8 @@ VERDICT = "/var/lib/ollama-multigpu/verdict.json"
 METRICS = "/var/lib/ollama-metrics/node-exporter"
 PORTS = {"gpu0": 11434, "gpu1": 11435}
 MODEL = "tiny:latest-optimized"
-#: Makes the wait for a GPU that is gone short; the role leaves drop-ins of this unit alone.
+#: Makes the wait for a GPU that is gone short, from when the others are there; the role leaves drop-ins of this unit
+#: alone.
 SHORT_WAIT = "/etc/systemd/system/ollama-gpus.service.d/short.conf"
 
 #: What a GPU may be called, as far as Prometheus is concerned, and what it is called here.
@@ -326,8 +327,9 @@ def test_a_gpu_that_is_gone_is_named_and_the_others_serve(site):
 
 
 def _short_wait():
+    there = "until [ -e /dev/gpu-rig/state ]; do sleep 0.1; done"
     command = "/usr/local/lib/ollama-multigpu/program/bin/ollama-multigpu gpus --seconds 5"
-    return ("[Service]\nExecStart=\nExecStart=%s\n" % command).encode()
+    return ("[Service]\nExecStart=\nExecStart=/bin/sh -c '%s; exec %s'\n" % (there, command)).encode()
 
 
 def endpoints(site):

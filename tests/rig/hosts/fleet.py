@@ -67,6 +67,7 @@ def up(set_name: str, hosts: dict[str, str], say=print, packages: Sequence[str] 
         set_memory(set_name, host, MEMORY_BYTES)
     with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
         list(pool.map(lambda item: _make(set_name, item, base, hint), hosts.items()))
+    keep_bridge_address()
     state = load(set_name)
     state["hosts"].update(hosts)
     save(set_name, state)
@@ -113,7 +114,6 @@ def _make(set_name: str, named: tuple[str, str], base: str, hint: str) -> None:
         f"--pidfile={set_directory(set_name) / ('pid-' + host)}",
         base,
     )
-    keep_bridge_address()
     # Exit status 1 also means 'degraded'; the word on stdout is what counts. Before D-Bus answers it fails at once: the
     # loop waits.
     waited = (

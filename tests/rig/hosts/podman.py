@@ -113,7 +113,7 @@ def keep_bridge_address() -> None:
     Without an address of its own it has the lowest one of its ports (Linux, net/bridge/br_stp_if.c,
     br_stp_recalculate_bridge_id). When the host of that port goes, all others send to an address that nobody has, until
     their kernels ask for the new one: for up to 70 seconds none of them reaches the controller. The bridge exists only
-    while a host runs, so call it after each start of a host.
+    while a host runs, so call it after each start of hosts, before they are used.
     """
     bridge = INTERFACES / _inspected()["network_interface"]
     try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..common import paths
 from ..common.addresses import as_reached, url
+from ..common.gpu_devices import devices_of, with_mig_devices
 from ..common.libraries import LibraryMissing
 from ..common.service_variables import is_read_by_server
 from ..evidence import collect as evidence_of_plan
@@ -100,8 +101,7 @@ def _nodes(inventory: dict[str, Any]) -> list[str]:
 
 
 def _processes(gpu: dict[str, Any]) -> list[dict[str, Any]]:
-    devices = (gpu.get("mig") or {}).get("devices") or []
-    return list(gpu.get("processes") or []) + [one for device in devices for one in device.get("processes") or []]
+    return [one for device in with_mig_devices(gpu) for one in device.get("processes") or []]
 
 
 def _executable(pid: int) -> str | None:
@@ -272,7 +272,7 @@ def _held(pid: int, inventory: dict[str, Any]) -> dict[str, int] | None:
     for gpu in inventory["gpus"]:
         if "processes" in (gpu.get("errors") or {}) or "processes" in (gpu.get("unsupported") or []):
             return None
-        for device in (gpu.get("mig") or {}).get("devices") or [gpu]:
+        for device in devices_of(gpu):
             for one in device.get("processes") or []:
                 if one["pid"] == pid and one.get("used_bytes") is None:
                     return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any, Iterator
 
 from ..common import paths
+from ..common.gpu_devices import devices_of
 from ..common.sizes import GIB, gib
 from ..gpu.holders import held_by
 from .shapes import LIKELY, POSSIBLE, Finding, HostEvidence
@@ -25,7 +26,7 @@ def tenant_findings(evidence: HostEvidence) -> Iterator[Finding]:
     units = {server.name for server in evidence.servers if server.pid} | {paths.UNTOUCHED_UNIT}
     short = _is_short(evidence)
     for gpu in evidence.gpus:
-        for device in (gpu.get("mig") or {}).get("devices") or [gpu]:
+        for device in devices_of(gpu):
             found = [
                 one for one in device.get("processes") or [] if one["pid"] not in own and one.get("unit") not in units
             ]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
+from ..common.gpu_devices import devices_of
 from ..common.pci import in_pci_order
 from ..releases import variable_values
 from ..releases.libraries import compute_capability
@@ -26,7 +27,7 @@ def listed(evidence: HostEvidence) -> list[dict[str, Any]]:
     """Return the GPUs that CUDA can show, in PCI order; one that is divided is replaced by its MIG devices."""
     found = []
     for gpu in in_pci_order(evidence.gpus):
-        devices = (gpu.get("mig") or {}).get("devices") or [gpu]
+        devices = devices_of(gpu)
         found += [dict(one, uuid=one.get("uuid") or "", pci_bus_id=gpu.get("pci_bus_id")) for one in devices]
     return found
 

@@ -13,6 +13,7 @@ import datetime
 import re
 from typing import Any
 
+from ..common.gpu_devices import mig_devices
 from ..common.pci import in_pci_order
 from ..common.sizes import MIB
 from ..common.visible_devices import shown
@@ -265,4 +266,4 @@ def device_uuids(log: EngineLog, visible_devices: str | None, gpus: list[dict[st
 
 def _slices(gpu: dict[str, Any]) -> list[str | None]:
     """Return the UUIDs of the MIG devices of a GPU."""
-    return [device.get("uuid") for device in (gpu.get("mig") or {}).get("devices") or []]
+    return [device.get("uuid") for device in mig_devices(gpu)]

@@ -125,10 +125,10 @@ def stores(models_dir: str, root: str = "/") -> list[str]:
 def models_directory(models_dir: str, root: str = "/") -> dict[str, Any]:
     """Return {path, homes, entries, free_bytes, parent, stores, fetch_store} of a models directory.
 
-    `path` is where it leads, and `homes` where those of users lead, without links; `entries` names
-    what lies in it beside the instances' stores, at most 20 of them; `free_bytes` is what its file system has left;
-    `parent` is that of the instances' stores, `stores` are the paths of those that are there, and `fetch_store` is the
-    path of that of the server that fetches models. Where root does nothing, nothing is read.
+    `path` is where it leads, and `homes` where those of users lead, without links; `entries` names what lies in it
+    beside the instances' stores, at most 20 of them; `free_bytes` is what its file system has left; `parent` is that of
+    the instances' stores, `stores` are the paths of those that are there, and `fetch_store` is the path of that of the
+    server that fetches models. Where root does nothing, nothing is read.
 
     Args:
         models_dir: the parent of the instances' stores.

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any, Optional, Sequence
 
-from ...common.gpu_devices import mig_enabled
+from ...common.gpu_devices import mig_devices, mig_enabled
 from ..errors import PlacementError
 
 Facts = dict[str, Any]  # of one GPU or MIG device, or of all, as gpu_facts returns them
@@ -105,9 +105,7 @@ def devices(fact: Facts) -> list[Facts]:
     """A GPU is one device, a GPU in MIG mode as many as it has MIG devices (CUDA cannot use it as a whole)."""
     if not mig_enabled(fact):
         return [fact]
-    return [
-        dict(device, processes=device.get("processes") or []) for device in fact["mig"]["devices"] if device.get("uuid")
-    ]
+    return [dict(device, processes=device.get("processes") or []) for device in mig_devices(fact) if device.get("uuid")]
 
 
 def _named(text: str, fact: Facts, uuid: str) -> bool:
